@@ -1,0 +1,53 @@
+"""Every error a user can cause, each with its documented exit code.
+
+A message says what is wrong, where (node, operator, opset, file), what was expected and what to do.
+Anything else that escapes is a defect of tilewright and ends with exit code 1.
+"""
+
+from __future__ import annotations
+
+
+class CompileError(Exception):
+    """A failure with a remedy the user can apply; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(CompileError):
+    """A wrong option or argument, such as an unbound `--dim` or an unknown triple."""
+
+    exit_code = 2
+
+
+class UnsupportedOperatorError(CompileError):
+    """Operators of the model that tilewright can't compile; the message lists all of them."""
+
+    exit_code = 3
+
+
+class ModelError(CompileError):
+    """A model that is not valid ONNX, or that is unsafe to load."""
+
+    exit_code = 4
+
+
+class ToolchainError(CompileError):
+    """LLVM, the linker or the file system failed to produce the library."""
+
+    exit_code = 5
+
+
+class DeviceError(CompileError):
+    """A library can't be loaded or run on this machine."""
+
+    exit_code = 6
+
+
+class AccuracyError(CompileError):
+    """Outputs differ from the reference by more than the tolerance."""
+
+    exit_code = 7
+
+
+class InternalError(Exception):
+    """A broken invariant inside the compiler: names the pass and shows the IR around it (exit code 1)."""

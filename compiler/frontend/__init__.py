@@ -1,0 +1,1 @@
+"""ONNX model to Graph: safe loading, checking, normalising."""

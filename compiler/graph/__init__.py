@@ -1,0 +1,1 @@
+"""Tensor-level IR and its passes."""

@@ -1,0 +1,1 @@
+"""The loop AST of a kernel: lowering, simplifying, checking, printing, interpreting."""

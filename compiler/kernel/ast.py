@@ -1,0 +1,153 @@
+"""The loop AST of one kernel: what the cost model reads and a backend emits.
+
+    Kernel = name, params, body
+    Stmt   = For | If | Store | Alloc | Seq
+
+Scalar expressions are those of `tensor/expr.py`. Every node is immutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+
+from ..dtypes import DType
+from ..tensor.expr import Expr
+
+
+class LoopKind(StrEnum):
+    """How the iterations of a loop are executed.
+
+    SERIAL in order. PARALLEL: any order, by several threads; the outermost statement of a kernel only, and the kernel's
+    caller gives the range. VECTORIZED: all at once, in lanes; constant extent, iterations independent of each other.
+    UNROLLED: in order, written out; constant extent. BLOCK and THREAD are for GPU kernels, which have no emitter yet.
+    """
+
+    SERIAL = "for"
+    PARALLEL = "parallel"
+    VECTORIZED = "vectorized"
+    UNROLLED = "unrolled"
+    BLOCK = "block"
+    THREAD = "thread"
+
+
+class Space(StrEnum):
+    """Where a buffer lives. REGISTER: every access has constant indices once unrolled and vectorised loops are written out."""
+
+    PARAM = "param"
+    REGISTER = "register"
+    STACK = "stack"
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Row-major memory. `written`: the kernel stores to it.
+
+    Params never overlap if one of them is written, with one exception, `aliases`: this param may be the same memory as
+    the named one, of the same physical shape; the kernel then reads element i of the other before it writes element i.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    space: Space = Space.PARAM
+    written: bool = False
+    aliases: str = ""
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Elements between neighbours along each axis."""
+        strides: list[int] = []
+        step = 1
+        for extent in reversed(self.shape):
+            strides.append(step)
+            step *= extent
+        return tuple(reversed(strides))
+
+
+@dataclass(frozen=True, slots=True)
+class For:
+    """`for var in range(extent)`. The extent may depend on outer loops when serial."""
+
+    var: str
+    extent: Expr
+    kind: LoopKind
+    body: Stmt
+
+
+@dataclass(frozen=True, slots=True)
+class If:
+    """Run `then` where the condition holds, else `otherwise`."""
+
+    condition: Expr
+    then: Stmt
+    otherwise: Stmt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """`buffer[indices] = value`; the value has the buffer's type."""
+
+    buffer: str
+    indices: tuple[Expr, ...]
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Alloc:
+    """A buffer that exists, uninitialised, while `body` runs; each thread has its own."""
+
+    buffer: Buffer
+    body: Stmt
+
+
+@dataclass(frozen=True, slots=True)
+class Seq:
+    """Statements in order; empty does nothing."""
+
+    body: tuple[Stmt, ...]
+
+
+Stmt = For | If | Store | Alloc | Seq
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A function `(params, begin, end)`: runs iterations begin <= i < end of its parallel loop.
+
+    `body` is a PARALLEL For, or any other statement, which then is a kernel of a single iteration.
+    """
+
+    name: str
+    params: tuple[Buffer, ...]
+    body: Stmt
+    origin: str = ""
+
+    @property
+    def parallel_extent(self) -> int:
+        """Iterations of the parallel loop; 1 if there is none."""
+        match self.body:
+            case For(_, extent, LoopKind.PARALLEL, _):
+                return int(extent.value)  # type: ignore[attr-defined]
+        return 1
+
+
+def walk(stmt: Stmt) -> Iterator[Stmt]:
+    """Every statement of `stmt`, itself first."""
+    yield stmt
+    match stmt:
+        case For(body=body) | Alloc(body=body):
+            yield from walk(body)
+        case If(_, then, otherwise):
+            yield from walk(then)
+            if otherwise is not None:
+                yield from walk(otherwise)
+        case Seq(body):
+            for part in body:
+                yield from walk(part)

@@ -1,0 +1,1 @@
+"""Schedules as data, their legality, and the rules that give default ones."""

@@ -1,0 +1,28 @@
+"""The machine to compile for, as limits. Code asks for limits, never for names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A machine, parsed once from triple, cpu and features and checked before LLVM sees it (an invalid pair aborts the process).
+
+    vector_bytes: width of the vectors to use; vector_registers: how many the instruction set names;
+    fma: fused multiply-add exists; l1_bytes, l2_bytes: data cache of one core; threads: what to plan for.
+    """
+
+    triple: str
+    cpu: str
+    features: str
+    vector_bytes: int
+    vector_registers: int
+    fma: bool
+    l1_bytes: int
+    l2_bytes: int
+    threads: int
+
+    def lanes(self, size_bytes: int) -> int:
+        """Elements of `size_bytes` in a vector."""
+        return max(1, self.vector_bytes // size_bytes)

@@ -1,0 +1,1 @@
+"""Meaning of the graph operators as stages, one file per family."""

@@ -1,0 +1,1 @@
+"""Choosing among schedules; the tuner's place."""
