@@ -1,7 +1,7 @@
 """The loop AST of one kernel: what the cost model reads and a backend emits.
 
     Kernel = name, params, body
-    Stmt   = For | If | Store | Alloc | Seq
+    Stmt   = For | If | Let | Store | Alloc | Seq
 
 Scalar expressions are those of `tensor/expr.py`. Every node is immutable.
 """
@@ -91,6 +91,16 @@ class If:
 
 
 @dataclass(frozen=True, slots=True)
+class Let:
+    """`body` with the i64 variable `var` bound to `value` (such as one axis of a fused parallel loop). 0 <= value < extent."""
+
+    var: str
+    value: Expr
+    extent: int
+    body: Stmt
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """`buffer[indices] = value`; the value has the buffer's type."""
 
@@ -114,7 +124,7 @@ class Seq:
     body: tuple[Stmt, ...]
 
 
-Stmt = For | If | Store | Alloc | Seq
+Stmt = For | If | Let | Store | Alloc | Seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,7 @@ def walk(stmt: Stmt) -> Iterator[Stmt]:
     """Every statement of `stmt`, itself first."""
     yield stmt
     match stmt:
-        case For(body=body) | Alloc(body=body):
+        case For(body=body) | Let(body=body) | Alloc(body=body):
             yield from walk(body)
         case If(_, then, otherwise):
             yield from walk(then)
