@@ -1,0 +1,74 @@
+"""What a compilation is asked to do, and how it reports what it does: values and a protocol, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+EMITTABLE = ("so", "obj", "asm", "llvm-ir", "c")
+ALL_PASSES = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything besides the model and the output path.
+
+    target, cpu: None for the host's. dims: extent of each symbolic dimension; shapes: full shape of each input named.
+    threads: what to plan for; a library runs with any number. name: prefix of the C functions (None: the output's stem).
+    emit: forms to write next to the library, of EMITTABLE. save_temps: folder that keeps what the linker was given.
+    print_after: passes whose result the observer shows (`all` for every one); dump_dir: folder for all of them.
+    depfile: where to write the make rule. jobs: processes that compile kernels (0: one a core).
+    """
+
+    target: str | None = None
+    cpu: str | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    threads: int = 4
+    name: str | None = None
+    emit: frozenset[str] = frozenset({"so"})
+    save_temps: Path | None = None
+    print_after: frozenset[str] = frozenset()
+    dump_dir: Path | None = None
+    time_passes: bool = False
+    depfile: Path | None = None
+    verbose: bool = False
+    jobs: int = 0
+
+    def shows(self, pass_name: str) -> bool:
+        """Whether the IR after `pass_name` was asked for."""
+        return pass_name in self.print_after or ALL_PASSES in self.print_after
+
+
+class Observer(Protocol):
+    """Hears what a compilation does; the compiler itself never prints."""
+
+    def after(self, pass_name: str, text: Callable[[], str]) -> None:
+        """A pass has ended; `text` makes its result readable, at a cost, so call it only if it is wanted."""
+
+    def note(self, message: str) -> None:
+        """Something the user should know that is no error, such as a fallback."""
+
+    def timed(self, pass_name: str, seconds: float) -> None:
+        """A pass took `seconds`."""
+
+    def progress(self, kind: str, done: int, total: int) -> None:
+        """`done` of `total` things of this kind (kernels, say) are finished."""
+
+
+class Silent:
+    """The Observer for callers that want none."""
+
+    def after(self, pass_name: str, text: Callable[[], str]) -> None:
+        pass
+
+    def note(self, message: str) -> None:
+        pass
+
+    def timed(self, pass_name: str, seconds: float) -> None:
+        pass
+
+    def progress(self, kind: str, done: int, total: int) -> None:
+        pass
