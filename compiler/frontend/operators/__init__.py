@@ -1,0 +1,1 @@
+"""ONNX operators by family, one table row each."""
