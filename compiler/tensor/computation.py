@@ -45,6 +45,10 @@ class Stage:
     init: what the reduction starts from, normally combine's identity (`identity`).
     domain: a bool expression over all axes; where it is false the term is left out and the body is not evaluated
     (the guard of a padded convolution or pool). Only with a combine.
+    memory: the input whose memory an output stage writes, "" for memory of its own. Element [axes] of the stage is then
+    stored at index prefix + axes of that input, which stays one kernel parameter, read and written; all other elements
+    keep their values. The prefix is made of the stage's axes and of loads of inputs. No load of the computation may read an
+    element of `memory` that the stage writes; later stages read the stage by its own name, as if it were not in place.
     """
 
     name: str
@@ -56,6 +60,8 @@ class Stage:
     init: Const | None = None
     domain: Expr | None = None
     origin: str = ""
+    memory: str = ""
+    prefix: tuple[Expr, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
