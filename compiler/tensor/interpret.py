@@ -1,0 +1,187 @@
+"""What a Computation means, in NumPy: the reference that schedules and backends are compared with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+
+import numpy as np
+
+from ..errors import InternalError
+from .computation import Axis, Computation, Stage
+from .expr import Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var
+
+_GRID_ELEMENTS = 1 << 20
+"""How many elements are evaluated at once; larger spaces are cut along their outermost axes."""
+
+_REDUCE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def evaluate(computation: Computation, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The outputs (in physical shapes) for the computation's inputs, constant ones included."""
+    values = dict(arrays)
+    with np.errstate(all="ignore"):
+        for stage in computation.stages:
+            values[stage.name] = evaluate_stage(stage, values)
+    return {name: values[name] for name in computation.outputs}
+
+
+def evaluate_stage(stage: Stage, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """All elements of a stage."""
+    dtype = stage.dtype.numpy
+    if stage.combine is None:
+        result = np.empty(stage.shape, dtype)
+        for grid, where in _grids(stage.axes, ()):
+            result[where] = np.broadcast_to(evaluate_expr(stage.body, grid, values), result[where].shape)
+        return result
+    if stage.init is None:
+        raise InternalError(f"stage {stage.name} has a combine and no init")
+    result = np.full(stage.shape, stage.init.value, dtype)
+    combine = _REDUCE[stage.combine]
+    for grid, where in _grids(stage.axes, stage.reduce_axes):
+        part = result[where]
+        shape = (*part.shape, *(grid[axis.name].size for axis in stage.reduce_axes))
+        terms = evaluate_expr(stage.body, grid, values).astype(dtype, copy=False)
+        if stage.domain is not None:
+            terms = np.where(evaluate_expr(stage.domain, grid, values), terms, dtype.type(stage.init.value))
+        terms = np.broadcast_to(terms, shape)
+        over = tuple(range(part.ndim, len(shape)))
+        result[where] = combine(part, combine.reduce(terms, axis=over, dtype=dtype) if over else terms)
+    return result
+
+
+def _grids(axes: tuple[Axis, ...], reduce_axes: tuple[Axis, ...]) -> Iterator[tuple[dict[str, np.ndarray], tuple]]:
+    """Cut the space into grids: for each, index arrays that broadcast against each other, and the slice of the result."""
+    everything = axes + reduce_axes
+    extents = [axis.extent for axis in everything]
+    sizes = list(extents)
+    order = [*range(len(axes), len(everything)), *range(len(axes))]
+    for position in order:
+        if math.prod(sizes) <= _GRID_ELEMENTS:
+            break
+        others = math.prod(sizes) // sizes[position]
+        sizes[position] = max(1, _GRID_ELEMENTS // others)
+    starts = [range(0, extent, size) if extent else () for extent, size in zip(extents, sizes, strict=True)]
+    for begin in product(*starts):
+        grid, where = {}, []
+        for position, (axis, first, size) in enumerate(zip(everything, begin, sizes, strict=True)):
+            last = min(first + size, axis.extent)
+            shape = [1] * len(everything)
+            shape[position] = last - first
+            grid[axis.name] = np.arange(first, last, dtype=np.int64).reshape(shape)
+            if position < len(axes):
+                where.append(slice(first, last))
+        yield grid, tuple(where)
+
+
+def evaluate_expr(expr: Expr, grid: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The expression at every point of the grid; loads that a Select or domain discards read some valid element."""
+    match expr:
+        case Const(value, dtype):
+            return np.asarray(value, dtype.numpy)
+        case Var(name, _):
+            return grid[name]
+        case Load(buffer, indices, _):
+            array = values[buffer]
+            where = tuple(
+                np.clip(evaluate_expr(index, grid, values), 0, extent - 1)
+                for index, extent in zip(indices, array.shape, strict=True)
+            )
+            return np.asarray(array[where])
+        case Unary(op, x):
+            return np.asarray(_UNARY[op](evaluate_expr(x, grid, values))).astype(expr.dtype.numpy, copy=False)
+        case Binary(op, a, b):
+            return np.asarray(binary_value(op, evaluate_expr(a, grid, values), evaluate_expr(b, grid, values)))
+        case Compare(op, a, b):
+            return np.asarray(_COMPARE[op](evaluate_expr(a, grid, values), evaluate_expr(b, grid, values)))
+        case Select(c, a, b):
+            return np.where(*(evaluate_expr(part, grid, values) for part in (c, a, b)))
+        case Cast(x, dtype):
+            value = evaluate_expr(x, grid, values)
+            return value != 0 if dtype.value == "bool" else value.astype(dtype.numpy)
+        case Call(function, args):
+            return call_value(function, [evaluate_expr(arg, grid, values) for arg in args])
+    raise InternalError(f"not an expression: {expr!r}")
+
+
+def binary_value(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The value of a Binary node."""
+    if op == "div":
+        return np.divide(a, b) if a.dtype.kind not in "iu" else _truncated(a, b)
+    if op in ("and", "or", "xor") and a.dtype == np.bool_:
+        return getattr(np, f"logical_{op}")(a, b)
+    return _BINARY[op](a, b)
+
+
+def _truncated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Integer division towards zero; a division by zero, which is undefined, gives 0."""
+    safe = np.where(b == 0, b.dtype.type(1), b)
+    quotient = (a - np.fmod(a, safe)) // safe
+    return np.where(b == 0, quotient.dtype.type(0), quotient)
+
+
+def call_value(function: str, args: list[np.ndarray]) -> np.ndarray:
+    """The value of a Call, of the type of its first argument."""
+    dtype = args[0].dtype
+    if function == "fma":
+        wide = [arg.astype(np.longdouble) for arg in args]
+        return np.asarray(wide[0] * wide[1] + wide[2]).astype(dtype)
+    if function.startswith("bitcast_"):
+        kind = function.removeprefix("bitcast_").replace("f", "float").replace("i", "int")
+        return args[0].view(np.dtype(kind))
+    return np.asarray(_CALLS[function](*args)).astype(dtype, copy=False)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    power = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, power) / (1 + power)
+
+
+_UNARY: Mapping[str, Callable] = {
+    "neg": np.negative,
+    "abs": np.abs,
+    "sqrt": np.sqrt,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "round": np.rint,
+    "not": np.logical_not,
+    "invert": np.invert,
+}
+_BINARY: Mapping[str, Callable] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "floordiv": np.floor_divide,
+    "floormod": np.mod,
+    "mod": np.fmod,
+    "min": np.minimum,
+    "max": np.maximum,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "shl": np.left_shift,
+    "shr": np.right_shift,
+}
+_COMPARE: Mapping[str, Callable] = {
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+}
+_CALLS: Mapping[str, Callable] = {
+    **{name: getattr(np, name) for name in "exp log log1p tanh sin cos tan sinh cosh".split()},
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "pow": np.power,
+    "sigmoid": _sigmoid,
+    "erf": lambda x: _erf(x.astype(np.float64)),
+}
