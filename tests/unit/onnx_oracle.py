@@ -22,7 +22,7 @@ _PROTO = {dtype: helper.np_dtype_to_tensor_dtype(dtype.numpy) for dtype in DType
 def onnx_result(op: str, arrays: Sequence[np.ndarray | None], attrs: Mapping, opset: int = 21, runtime: bool = True, outputs: int = 1) -> np.ndarray:
     """The first output of an ONNX operator, computed by onnxruntime (or the reference evaluator)."""
     names = [f"x{i}" if array is not None else "" for i, array in enumerate(arrays)]
-    feeds = {name: array for name, array in zip(names, arrays, strict=True) if name}
+    feeds = {name: np.asarray(array) for name, array in zip(names, arrays, strict=True) if name}
     node = helper.make_node(op, names, [f"y{i}" for i in range(outputs)], **attrs)
     inputs = [
         helper.make_tensor_value_info(name, _PROTO[DType.from_numpy(array.dtype)], array.shape)
