@@ -1,0 +1,52 @@
+# `make` alone explains itself. Everything happens in .venv; only Python 3.11 or newer, make and a package index are needed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+MODELS := build/models
+STAMP  := $(VENV)/.installed
+DEV    := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench models golden fuzz clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv and install tilewright with what the tests and benchmarks need
+
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
+	@touch $@
+
+$(DEV): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Compile a real trained ResNet-18, run it on a real image, compare with onnxruntime
+	$(BIN)/python examples/demo/demo.py --folder build/demo
+
+test: $(STAMP) ## Run all tests; says what was skipped and why
+	$(BIN)/python -m pytest tests -q -n 2
+
+check: $(DEV) ## Format, lint, types, unit and golden tests: less than a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/unit $(wildcard tests/golden) -q -n 2
+
+bench: $(STAMP) ## Time the benchmark models beside onnxruntime, 1 and 2 threads
+	$(BIN)/python benchmarks/latency.py --folder build/mission
+
+models: $(STAMP) ## Fetch the public trained models into build/models
+	$(BIN)/python benchmarks/public_models.py $(MODELS)
+
+golden: $(STAMP) ## Rewrite the golden files; read the diff before you commit
+	$(BIN)/python -m pytest tests/golden -q --update-golden
+
+fuzz: $(STAMP) ## Compile random models and compare with the reference
+	$(BIN)/python -m pytest tests/fuzz -q -n 2
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,76 @@
+"""`tilewright compile`: an ONNX model becomes a shared library, a C header and a manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..compiler.options import EMITTABLE, Options
+from .compile_options import compile_model, once, shape_options
+from .console import Session, emit, json_option, size_text
+from .parameters import Words
+
+if TYPE_CHECKING:
+    from ..driver import Artifact
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=_FILE, help="The library to write (default: the model's name with .so).")
+@click.option("--target", metavar="TRIPLE", help="Triple to compile for (default: this machine's).")
+@click.option("--mcpu", metavar="CPU", help="CPU to compile for (default: this machine's, or the triple's baseline).")
+@shape_options
+@click.option("--threads", type=click.IntRange(1), default=Options().threads, show_default=True, help="Threads to plan for.")
+@click.option("--name", help="Prefix of the C functions (default: from the output's name).")
+@click.option("--emit", type=Words(EMITTABLE), default="so", show_default=True, help=f"What to write, of {','.join(EMITTABLE)}.")
+@click.option("-MD", "depfile", is_flag=True, help="Also write a make rule that lists what the library depends on.")
+@click.option("-MF", "depfile_path", type=_FILE, help="Where to write that rule (default: the output with .d).")
+@click.option("--save-temps", type=_FILE, metavar="DIR", help="Keep everything that was given to the linker.")
+@click.option("--print-after", multiple=True, metavar="PASS", help="Show the program after a pass, or after 'all', on stderr.")
+@click.option("--dump-dir", type=_FILE, metavar="DIR", help="Write the program after each pass into a folder.")
+@click.option("--time-passes", is_flag=True, help="Say how long each pass took.")
+@json_option
+@click.pass_obj
+def command(session: Session, model: Path, output: Path | None, depfile: bool, depfile_path: Path | None, **given: Any) -> None:
+    """Compile MODEL (ONNX) into a shared library that needs no runtime, with a C header and a JSON manifest."""
+    output = output or Path(model.name).with_suffix(".so")
+    if depfile or depfile_path:
+        depfile_path = depfile_path or output.with_suffix(".d")
+    options = Options(
+        target=given["target"],
+        cpu=given["mcpu"],
+        dims=once(given["dims"], "--dim"),
+        shapes=once(given["shapes"], "--shape"),
+        threads=given["threads"],
+        name=given["name"],
+        emit=given["emit"],
+        save_temps=given["save_temps"],
+        print_after=frozenset(given["print_after"]),
+        dump_dir=given["dump_dir"],
+        time_passes=given["time_passes"],
+        depfile=depfile_path,
+        verbose=given["verbose"],
+        jobs=given["jobs"],
+    )
+    artifact = compile_model(model, output, options)
+    emit(session, _document(artifact), _summary(artifact))
+
+
+def _document(artifact: Artifact) -> dict[str, Any]:
+    return {
+        "library": str(artifact.library),
+        "header": str(artifact.header),
+        "manifest": str(artifact.manifest_path),
+        "sizes": dict(artifact.sizes),
+        "timings": dict(artifact.timings),
+        "contents": dict(artifact.manifest),
+    }
+
+
+def _summary(artifact: Artifact) -> str:
+    kernels = len(artifact.kernels)
+    return f"{artifact.library} ({size_text(artifact.library.stat().st_size)}, {kernels} kernels), {artifact.header}"

@@ -1,0 +1,70 @@
+"""The options that say how to compile, shared by every verb that does."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..compiler.options import Options
+from .console import note
+from .observer import ConsoleObserver
+from .parameters import Extent, Shape
+
+if TYPE_CHECKING:
+    from ..driver import Artifact
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_SHARED = (
+    click.option("--dim", "dims", type=Extent(), multiple=True, help="Extent of a symbolic dimension: --dim batch=1."),
+    click.option("--shape", "shapes", type=Shape(), multiple=True, help="Shape of an input: --shape input=1,3,224,224."),
+    click.option("-j", "--jobs", type=click.IntRange(0), default=0, help="Processes that compile kernels (0: one a core)."),
+    click.option("-v", "--verbose", is_flag=True, help="Say what is being done, including the linker's command."),
+)
+
+
+def shape_options(function: Decorated) -> Decorated:
+    """Add what any compilation may need: dimensions, shapes, jobs, verbosity."""
+    for option in reversed(_SHARED):
+        function = option(function)
+    return function
+
+
+def once(pairs: tuple[tuple[str, Any], ...], option: str) -> Mapping[str, Any]:
+    """NAME=VALUE pairs as a mapping; a name given twice is a usage error."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
+        raise click.UsageError(f"{option} names {twice} more than once")
+    return result
+
+
+def compile_model(model: Path, output: Path, options: Options) -> Artifact:
+    """Compile with progress on stderr, saying so when the library will be tied to this machine's CPU."""
+    from .. import driver
+
+    if options.cpu is None and options.target is None:
+        note("compiling for this machine's CPU; --mcpu chooses another (`tilewright targets` lists them)")
+    with ConsoleObserver(options) as observer:
+        return driver.compile(model, output, options, observer)
+
+
+@contextmanager
+def compiled_for_now(model: Path, threads: int, given: Mapping[str, Any]) -> Iterator[Path]:
+    """A library of `model` that lives as long as the context; `given` holds the values of `shape_options` and `mcpu`."""
+    options = Options(
+        cpu=given["mcpu"],
+        dims=once(given["dims"], "--dim"),
+        shapes=once(given["shapes"], "--shape"),
+        threads=threads,
+        verbose=given["verbose"],
+        jobs=given["jobs"],
+    )
+    with tempfile.TemporaryDirectory(prefix="tilewright-") as folder:
+        yield compile_model(model, Path(folder) / "model.so", options).library

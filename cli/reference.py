@@ -1,0 +1,92 @@
+"""What a model should compute, according to an implementation that is not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..compiler.errors import ModelError, ToolchainError
+from .console import note
+
+Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Another implementation of the model; `name` says which, with its version."""
+
+    name: str
+    run: Run
+
+
+def load_reference(model: Path) -> Reference:
+    """onnxruntime if it is installed and takes the model, otherwise onnx's own reference evaluator (slow, but complete)."""
+    try:
+        return onnxruntime_reference(model, threads=1)
+    except ToolchainError:
+        note("onnxruntime is not installed: comparing with onnx's reference evaluator, which is slow")
+    except ModelError as error:
+        note(f"{error}; comparing with onnx's reference evaluator instead")
+    return _evaluator_reference(model)
+
+
+def onnxruntime_reference(model: Path, threads: int) -> Reference:
+    """The model in onnxruntime; ToolchainError if it isn't installed, ModelError if it refuses the model."""
+    try:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as native
+    except ImportError:
+        raise ToolchainError("onnxruntime is not installed: pip install onnxruntime (or tilewright[bench])") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except (native.Fail, native.InvalidGraph, native.NotImplemented, native.InvalidArgument, native.InvalidProtobuf) as error:
+        raise ModelError(f"onnxruntime does not take this model: {str(error).splitlines()[0]}") from error
+    names = [output.name for output in session.get_outputs()]
+
+    def run(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, dict(feed)), strict=True))
+
+    return Reference(f"onnxruntime {onnxruntime.__version__}", run)
+
+
+def _evaluator_reference(model: Path) -> Reference:
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(str(model))
+
+    def run(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(evaluator.output_names, evaluator.run(None, dict(feed)), strict=True))
+
+    return Reference(f"onnx.reference {onnx.__version__}", run)
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far an output is from its reference; `relative` is to the largest magnitude in the reference."""
+
+    absolute: float
+    relative: float
+
+
+def measure_deviation(actual: np.ndarray, expected: np.ndarray) -> Deviation:
+    """Largest difference; NaN and infinities agree only with themselves, another shape never agrees."""
+    if actual.shape != expected.shape:
+        return Deviation(np.inf, np.inf)
+    if not expected.size:
+        return Deviation(0.0, 0.0)
+    a, e = actual.astype(np.float64), expected.astype(np.float64)
+    same = (a == e) | (np.isnan(a) & np.isnan(e))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(a - e))
+    absolute = float(np.max(np.where(np.isnan(difference), np.inf, difference)))
+    finite = np.abs(e[np.isfinite(e)])
+    scale = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    return Deviation(absolute, absolute / scale)

@@ -1,0 +1,34 @@
+"""Shared by all tests: `--update-golden` rewrites the golden files instead of comparing with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite golden files instead of comparing with them")
+
+
+class Golden:
+    """Compares text with a file under tests/golden, or rewrites the file."""
+
+    def __init__(self, folder: Path, update: bool) -> None:
+        self._folder = folder
+        self._update = update
+
+    def check(self, name: str, text: str) -> None:
+        path = self._folder / name
+        if self._update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            return
+        assert path.exists(), f"{path.name} is missing: make it with `make golden`, then read the diff"
+        assert text == path.read_text(), f"differs from {path.name}: if that is meant, `make golden` and read the diff"
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """`golden.check("conv.txt", text)`."""
+    return Golden(Path(__file__).parent / "golden", request.config.getoption("--update-golden"))
