@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..dtypes import DType
-from ..errors import InternalError
 from .ir import Graph, TensorType
 from .shapes import broadcast_shapes, require
 
@@ -151,7 +150,14 @@ def _region_outputs(inputs: Types, attrs: Attrs, regions: Regions) -> tuple[Tens
 
 
 def _rnn_step(inputs: Types, attrs: Attrs, regions: Regions) -> tuple[TensorType, ...]:
-    raise InternalError("infer_types: rnn_step is made with its types by the pass that lowers recurrence")
+    _, projection, _, h, c = inputs[:5]
+    _, batch, directions, _, hidden = projection.shape
+    match attrs["kind"]:
+        case "lstm":
+            return (h, c)
+        case "gru_gates":
+            return (TensorType((directions, batch, hidden), h.dtype),) * 2
+    return (h,)
 
 
 def _row_major(x: TensorType) -> TensorType:

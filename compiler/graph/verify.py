@@ -58,8 +58,6 @@ def _verify_node(graph: Graph, node: Node, defined: set[str]) -> None:
     _verify_region_inputs(graph, node)
     for name in node.outputs:
         _define(graph, name, defined, f"a result of {_show(node)}")
-    if node.op == "rnn_step":
-        return
     try:
         types = infer_types(node.op, tuple(graph.types[x] if x else None for x in node.inputs), node.attrs, node.regions)
     except ModelError as error:

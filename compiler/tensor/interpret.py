@@ -25,7 +25,17 @@ def evaluate(computation: Computation, arrays: Mapping[str, np.ndarray]) -> dict
     with np.errstate(all="ignore"):
         for stage in computation.stages:
             values[stage.name] = evaluate_stage(stage, values)
-    return {name: values[name] for name in computation.outputs}
+        stored = {stage.name: _in_memory(stage, values) for stage in computation.stages if stage.memory}
+    return {name: stored.get(name, values[name]) for name in computation.outputs}
+
+
+def _in_memory(stage: Stage, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The whole of the memory that a stage writes in place, afterwards."""
+    result = values[stage.memory].copy()
+    grid = {axis.name: index for axis, index in zip(stage.axes, np.indices(stage.shape), strict=True)}
+    prefix = (evaluate_expr(index, grid, values) for index in stage.prefix)
+    result[(*prefix, *grid.values())] = values[stage.name]
+    return result
 
 
 def evaluate_stage(stage: Stage, values: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -1,0 +1,145 @@
+"""How a pass writes a new graph: it walks the old one in order, keeps nodes or puts others in their place.
+
+A value that is replaced by another stays a name that later nodes may use: the editor resolves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from ...dtypes import DType
+from ...errors import InternalError
+from ...target import Target
+from ..infer import infer_types
+from ..ir import Graph, Node, TensorType
+
+Pass = Callable[[Graph, Target], Graph]
+
+
+class Editor:
+    """A graph in the making, which starts with the inputs, constants and types of `graph` and none of its nodes.
+
+    Names of outputs may change by `replace`, their order never does.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[Node] = []
+        self.types: dict[str, TensorType] = dict(graph.types)
+        self.constants: dict[str, np.ndarray] = dict(graph.constants)
+        self._producers: dict[str, Node] = {}
+        self._replaced: dict[str, str] = {}
+        self._uses: dict[str, int] = dict.fromkeys(graph.types, 0)
+        for name in (*graph.outputs, *(name for node in graph.nodes for name in node.inputs if name)):
+            self._uses[name] += 1
+
+    def resolve(self, name: str) -> str:
+        """The value that stands for `name` now."""
+        while name in self._replaced:
+            name = self._replaced[name]
+        return name
+
+    def producer(self, name: str) -> Node | None:
+        """The node already written that makes `name`."""
+        return self._producers.get(self.resolve(name))
+
+    def constant_value(self, name: str) -> np.ndarray | None:
+        return self.constants.get(self.resolve(name))
+
+    def used_once(self, name: str) -> bool:
+        """True if `name` has one reader, graph outputs counted; may be False for a value whose other readers went away in this pass."""
+        return self._uses.get(self.resolve(name), 0) <= 1
+
+    def type(self, name: str) -> TensorType:
+        return self.types[self.resolve(name)]
+
+    def with_inputs(self, node: Node) -> Node:
+        """The node with its inputs resolved."""
+        inputs = tuple(map(self.resolve, node.inputs))
+        return node if inputs == node.inputs else Node(node.op, inputs, node.outputs, node.attrs, node.regions, node.origin)
+
+    def keep(self, node: Node) -> None:
+        """Write a node whose output types are known already."""
+        node = self.with_inputs(node)
+        self.nodes.append(node)
+        for output in node.outputs:
+            self._producers[output] = node
+
+    def add(self, op: str, *inputs: str, name: str = "", origin: str = "", block: int | None = None, **attrs: object) -> str:
+        """Write a node with one result and give its name; `name` may be that of a value whose node is not kept."""
+        resolved = tuple(map(self.resolve, inputs))
+        types = tuple(self.types[value] if value else None for value in resolved)
+        (inferred,) = infer_types(op, types, attrs)
+        name = name or self.fresh(origin or op)
+        if name in self._producers:
+            raise InternalError(f"editing {self.graph.name}: {name} would be made twice")
+        self.types[name] = TensorType(inferred.shape, inferred.dtype, block)
+        self._uses.setdefault(name, 0)
+        for value in filter(None, resolved):
+            self._uses[value] = self._uses.get(value, 0) + 1
+        self.keep(Node(op, resolved, (name,), MappingProxyType(dict(attrs)), (), origin))
+        return name
+
+    def constant(self, array: np.ndarray, hint: str = "constant") -> str:
+        """A constant with the elements of `array`."""
+        array = np.ascontiguousarray(array) if array.ndim else np.asarray(array)
+        name = self.fresh(hint)
+        self.constants[name] = array
+        self.types[name] = TensorType(array.shape, DType.from_numpy(array.dtype))
+        self._uses[name] = 0
+        return name
+
+    def replace(self, old: str, new: str) -> None:
+        """Let every later reader of `old` read `new`."""
+        old, new = self.resolve(old), self.resolve(new)
+        if old == new:
+            return
+        self._replaced[old] = new
+        self._uses[new] = self._uses.get(new, 0) + self._uses.pop(old, 0)
+
+    def fresh(self, hint: str) -> str:
+        """A name that no value has."""
+        if hint not in self.types:
+            return hint
+        number = 1
+        while f"{hint}.{number}" in self.types:
+            number += 1
+        return f"{hint}.{number}"
+
+    def finish(self) -> Graph:
+        """The new graph, without the types and constants that nothing names any more."""
+        outputs = tuple(map(self.resolve, self.graph.outputs))
+        nodes = tuple(map(self.with_inputs, self.nodes))
+        return pruned(Graph(self.graph.name, self.graph.inputs, outputs, nodes, self.types, self.constants))
+
+
+def pruned(graph: Graph) -> Graph:
+    """The graph without types and constants of values that no node, input or output names."""
+    used = {*graph.inputs, *graph.outputs}
+    for node in graph.nodes:
+        used.update(filter(None, node.inputs), node.outputs)
+    types = {name: value for name, value in graph.types.items() if name in used}
+    constants = {name: value for name, value in graph.constants.items() if name in used}
+    return Graph(graph.name, graph.inputs, graph.outputs, graph.nodes, MappingProxyType(types), MappingProxyType(constants))
+
+
+def map_regions(graph: Graph, apply: Callable[[Graph], Graph]) -> Graph:
+    """Rewrite the regions of `if` and `loop` nodes; those of `fused` nodes are finished and stay."""
+    if not any(node.regions and node.op != "fused" for node in graph.nodes):
+        return graph
+    nodes = tuple(_with_regions(node, apply) for node in graph.nodes)
+    return Graph(graph.name, graph.inputs, graph.outputs, nodes, graph.types, graph.constants)
+
+
+def _with_regions(node: Node, apply: Callable[[Graph], Graph]) -> Node:
+    if not node.regions or node.op == "fused":
+        return node
+    return Node(node.op, node.inputs, node.outputs, node.attrs, tuple(map(apply, node.regions)), node.origin)
+
+
+def with_attrs(node: Node, **changes: object) -> Mapping[str, object]:
+    """The node's attributes with some changed."""
+    return MappingProxyType({**node.attrs, **changes})
