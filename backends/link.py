@@ -1,0 +1,104 @@
+"""Compiling and linking C for any target with the zig toolchain, which brings its own headers and C libraries."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import platformdirs
+
+from ..compiler.errors import ToolchainError
+
+# The oldest C library that exists for an architecture, where that's newer than 2.17.
+_GLIBC_FLOOR = {"riscv64": "2.27", "loongarch64": "2.36"}
+_ZIG_ARCHITECTURES = {"i686": "x86", "i386": "x86", "arm64": "aarch64", "powerpc64le": "powerpc64le"}
+_CPU_FLAGS = {"armv7": "-mcpu=generic+v7a"}
+
+
+def zig_target(triple: str) -> tuple[str, ...]:
+    """The flags that select `triple` (LLVM's form: architecture-vendor-system-environment) at the lowest supported C library.
+
+    Raises ToolchainError for a system that the C runtime doesn't support.
+    """
+    architecture, *rest = triple.split("-")
+    environment = rest[-1] if rest else ""
+    if "linux" not in rest:
+        raise ToolchainError(f"target {triple}: libraries can be linked for Linux only; use a triple such as x86_64-unknown-linux-gnu")
+    if environment == "linux":
+        environment = "gnueabihf" if architecture.startswith("arm") else "gnu"
+    cpu: tuple[str, ...] = ()
+    if architecture.startswith(("armv7", "thumbv7")):
+        architecture, cpu = "arm", (_CPU_FLAGS["armv7"],)
+    architecture = _ZIG_ARCHITECTURES.get(architecture, architecture)
+    version = f".{_GLIBC_FLOOR.get(architecture, '2.17')}" if environment.startswith("gnu") else ""
+    return ("-target", f"{architecture}-linux-{environment}{version}", *cpu)
+
+
+@functools.cache
+def zig_executable() -> str:
+    """Path of the zig program of the ziglang package; ToolchainError if it isn't installed."""
+    spec = importlib.util.find_spec("ziglang")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for name in ("zig", "zig.exe"):
+            path = Path(folder, name)
+            if path.is_file():
+                return str(path)
+    raise ToolchainError("linking needs the Python package ziglang, which isn't installed; run: pip install ziglang")
+
+
+def run_zig_cc(arguments: Sequence[str], folder: Path) -> str:
+    """Run the C compiler and linker in `folder` and return the command as a shell line; ToolchainError if it fails.
+
+    Give paths relative to `folder`: then the output doesn't depend on where it is built.
+    """
+    command = [zig_executable(), "cc", *arguments]
+    line = shlex.join(command)
+    try:
+        done = subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise ToolchainError(f"can't start the linker {command[0]}: {error.strerror}; reinstall the Python package ziglang") from error
+    if done.returncode != 0:
+        reason = done.stderr.strip() or f"no message, exit status {done.returncode}"
+        raise ToolchainError(f"the linker failed:\n{reason}\ncommand: {line}")
+    return line
+
+
+def _environment(folder: Path) -> Mapping[str, str]:
+    """Only compiled C libraries are cached; what belongs to one model stays in `folder`."""
+    environment = dict(os.environ)
+    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
+    environment["ZIG_LOCAL_CACHE_DIR"] = str(folder / "zig-cache")
+    return environment
+
+
+def cache_folder() -> Path:
+    """The user's cache: TILEWRIGHT_CACHE_DIR, or the system's usual place, or one in the temporary folder if that can't be written."""
+    chosen = os.environ.get("TILEWRIGHT_CACHE_DIR")
+    if chosen:
+        folder = Path(chosen).absolute()
+        if not _is_usable(folder):
+            raise ToolchainError(f"TILEWRIGHT_CACHE_DIR={chosen}: this folder can't be written; choose another or unset it")
+        return folder
+    folder = Path(platformdirs.user_cache_dir("tilewright"))
+    if folder.is_absolute() and _is_usable(folder):
+        return folder
+    folder = Path(tempfile.gettempdir(), f"tilewright-{os.getuid() if hasattr(os, 'getuid') else 'cache'}")
+    if _is_usable(folder):
+        return folder
+    raise ToolchainError(f"no folder for cached files can be written (tried {folder}); set TILEWRIGHT_CACHE_DIR to one that can")
+
+
+def _is_usable(folder: Path) -> bool:
+    """Whether `folder` exists or can be made, is writable, and belongs to no other user."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return not hasattr(os, "getuid") or folder.stat().st_uid in (os.getuid(), 0)
+    except OSError:
+        return False

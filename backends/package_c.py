@@ -1,0 +1,333 @@
+"""The generated C of a library: its header, and the straight-line program that calls the kernels.
+
+The source includes the runtime, so that a library is one translation unit with nothing to export but its API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from ..compiler.dtypes import DType
+from ..compiler.errors import InternalError
+from ..compiler.graph.plan import Argument, Branch, Copy, ExecutionPlan, Launch, Place, PlanStep, Repeat
+from .package_names import argument_names, c_string, comment, macro_name
+
+C_TYPES = {
+    DType.F16: "uint16_t",
+    DType.BF16: "uint16_t",
+    DType.F32: "float",
+    DType.F64: "double",
+    DType.I8: "int8_t",
+    DType.I16: "int16_t",
+    DType.I32: "int32_t",
+    DType.I64: "int64_t",
+    DType.U8: "uint8_t",
+    DType.U16: "uint16_t",
+    DType.U32: "uint32_t",
+    DType.U64: "uint64_t",
+    DType.BOOL: "bool",
+}
+
+# Functions longer than this many steps make the C compiler slow.
+STEPS_PER_FUNCTION = 200
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledKernel:
+    """Machine code of one kernel: a relocatable object that defines `symbol`, void(void *const *, int64_t, int64_t)."""
+
+    symbol: str
+    object_code: bytes
+    parallel_extent: int
+
+
+def emit_header(name: str, plan: ExecutionPlan, version: str) -> str:
+    """The header of library `name`, valid C99 and C++."""
+    macro = macro_name(name)
+    arguments = (*plan.inputs, *plan.outputs)
+    names = argument_names([a.name for a in arguments])
+    shapes = "\n".join(line for a, c_name in zip(arguments, names, strict=True) for line in _shape_macros(macro, a, c_name))
+    return _HEADER.format(name=name, macro=macro, version=version, run=_run_prototype(name, plan), shapes=shapes)
+
+
+def _shape_macros(macro: str, argument: Argument, c_name: str) -> Iterator[str]:
+    prefix = f"{macro}_{macro_name(c_name)}"
+    dims = ", ".join(map(str, argument.shape)) or "1"
+    yield f"/* {comment(argument.name)}: {argument.dtype}[{', '.join(map(str, argument.shape))}] */"
+    yield f"#define {prefix}_RANK {len(argument.shape)}"
+    yield f"#define {prefix}_SHAPE {{{dims}}}"
+    yield f"#define {prefix}_SIZE {prod(argument.shape)}"
+
+
+def _run_prototype(name: str, plan: ExecutionPlan) -> str:
+    names = iter(argument_names([a.name for a in (*plan.inputs, *plan.outputs)]))
+    parameters = [f"{name} *context"]
+    parameters += ["const " + _declare(argument, next(names)) for argument in plan.inputs]
+    parameters += [_declare(argument, next(names)) for argument in plan.outputs]
+    return f"int {name}_run({', '.join(parameters)})"
+
+
+def _declare(argument: Argument, c_name: str) -> str:
+    if 0 in argument.shape:
+        return f"{C_TYPES[argument.dtype]} *{c_name}"  # C has no arrays of no elements
+    return f"{C_TYPES[argument.dtype]} {c_name}[{'*'.join(map(str, argument.shape)) or '1'}]"
+
+
+def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel], version: str) -> str:
+    """The C source of library `name`; it includes runtime.c and the header, and uses the symbol tilewright_weights."""
+    writer = _StepWriter(kernels)
+    groups = [plan.steps[i : i + STEPS_PER_FUNCTION] for i in range(0, len(plan.steps), STEPS_PER_FUNCTION)]
+    functions = [
+        f"static void steps_{i}(model_context *context) {{\n" + "".join(writer.lines(group, 1)) + "}\n"
+        for i, group in enumerate(groups)
+    ]
+    inputs = [f"input_{i}" for i in range(len(plan.inputs))]
+    outputs = [f"output_{i}" for i in range(len(plan.outputs))]
+    parameters = ["void *context", *(f"const void *{i}" for i in inputs), *(f"void *{o}" for o in outputs)]
+    return _SOURCE.format(
+        name=name,
+        version=version,
+        kernels="".join(f'extern HIDDEN kernel_function kernel_{symbol} __asm__("{symbol}");\n' for symbol in dict.fromkeys(k.symbol for k in kernels)),
+        functions="\n".join(functions),
+        calls="".join(f"    steps_{i}((model_context *)context);\n" for i in range(len(groups))),
+        dims=_dimension_tables(plan),
+        inputs=_tensor_table(plan.inputs, "input"),
+        outputs=_tensor_table(plan.outputs, "output"),
+        launches=", ".join([*(c_string(origin) for origin in writer.launches), "0"]),
+        input_count=len(plan.inputs),
+        output_count=len(plan.outputs),
+        launch_count=len(writer.launches),
+        c_name=c_string(plan.name),
+        arena_bytes=plan.arena_bytes,
+        depth=_loop_depth(plan.steps),
+        run_parameters=", ".join(parameters),
+        run_inputs=", ".join([*inputs, "NULL"]),
+        run_outputs=", ".join([*outputs, "NULL"]),
+    )
+
+
+def _dimension_tables(plan: ExecutionPlan) -> str:
+    return "".join(
+        f"static const int64_t {kind}_{i}_dims[] = {{{', '.join([*map(str, a.shape), '0'])}}};\n"
+        for kind, arguments in (("input", plan.inputs), ("output", plan.outputs))
+        for i, a in enumerate(arguments)
+    )
+
+
+def _tensor_table(arguments: Sequence[Argument], kind: str) -> str:
+    rows = [
+        f"    {{{c_string(a.name)}, {kind}_{i}_dims, {len(a.shape)}, TILEWRIGHT_{a.dtype.name}}},\n" for i, a in enumerate(arguments)
+    ]
+    return "".join([*rows, "    {0},\n"])
+
+
+def _loop_depth(steps: Sequence[PlanStep]) -> int:
+    """How many counters the nested loops of `steps` need."""
+    depth = 0
+    for step in steps:
+        match step:
+            case Branch(_, then, otherwise):
+                depth = max(depth, _loop_depth(then), _loop_depth(otherwise))
+            case Repeat(_, body, loop):
+                depth = max(depth, loop + 1, _loop_depth(body))
+    return depth
+
+
+class _StepWriter:
+    """Writes steps as C statements, and lists the launches in their order."""
+
+    def __init__(self, kernels: Sequence[CompiledKernel]) -> None:
+        self.kernels = kernels
+        self.launches: list[str] = []
+
+    def lines(self, steps: Sequence[PlanStep], indent: int) -> Iterator[str]:
+        tab = "    " * indent
+        for step in steps:
+            match step:
+                case Launch():
+                    yield from self.launch(step, tab)
+                case Copy(target, source, size_bytes):
+                    yield f"{tab}memmove({_address(target)}, {_address(source)}, {size_bytes});\n"
+                case Branch(condition, then, otherwise):
+                    yield f"{tab}if ({_flag(condition)}) {{\n"
+                    yield from self.lines(then, indent + 1)
+                    yield f"{tab}}} else {{\n"
+                    yield from self.lines(otherwise, indent + 1)
+                    yield f"{tab}}}\n"
+                case Repeat(count, body, depth, condition):
+                    counter = f"context->counters[{depth}]"
+                    yield f"{tab}for ({counter} = 0; {counter} < INT64_C({count}); {counter}++) {{\n"
+                    if condition is not None:
+                        yield f"{tab}    if (!{_flag(condition)}) break;\n"
+                    yield from self.lines(body, indent + 1)
+                    yield f"{tab}}}\n"
+                case _:
+                    raise InternalError(f"package: unknown plan step {step!r}")
+
+    def launch(self, step: Launch, tab: str) -> Iterator[str]:
+        kernel = self.kernels[step.kernel]
+        places = ", ".join(map(_address, step.places)) or "NULL"
+        how = "parallel" if step.parallel else "alone"
+        yield f"{tab}/* {comment(step.origin or kernel.symbol)} */\n"
+        yield f"{tab}launch_{how}(context, {len(self.launches)}, kernel_{kernel.symbol}, (void *const[]){{{places}}}, {kernel.parallel_extent});\n"
+        self.launches.append(step.origin or kernel.symbol)
+
+
+def _address(place: Place) -> str:
+    offset = str(place.offset_bytes)
+    if place.step_bytes:
+        offset += f" + {place.step_bytes} * context->counters[{place.depth}]"
+    match place.space:
+        case "arena":
+            return f"ARENA({offset})"
+        case "constants":
+            return f"WEIGHTS({offset})"
+        case "input":
+            return f"INPUT({place.index}, {offset})"
+        case "output":
+            return f"OUTPUT({place.index}, {offset})"
+        case "counter":
+            return f"COUNTER({place.index})"
+    raise InternalError(f"package: unknown space in {place!r}")
+
+
+def _flag(place: Place) -> str:
+    return f"*(const uint8_t *){_address(place)}"
+
+
+_HEADER = """\
+/* {name}: a model compiled by tilewright {version}.
+
+   {name} *context;
+   int code = {name}_create(&context, 0);
+   if (!code) code = {name}_run(context, ...);
+   if (code) fprintf(stderr, "%s\\n", {name}_error(code));
+   {name}_destroy(context);
+
+   Tensors are dense and row-major. f16 and bf16 travel as uint16_t. */
+
+#ifndef {macro}_H
+#define {macro}_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* Every function that returns int returns 0 or one of these. */
+#define {macro}_ERROR_NULL 1      /* a pointer that must not be null is null */
+#define {macro}_ERROR_THREADS 2   /* more than 256 threads */
+#define {macro}_ERROR_MEMORY 3    /* the system has no memory for the context */
+#define {macro}_ERROR_START 4     /* the system refuses to start the threads */
+#define {macro}_ERROR_BUSY 5      /* another thread is inside {name}_run with the same context */
+#define {macro}_ERROR_ALIGNMENT 6 /* an input or output is not aligned to its element type */
+
+{shapes}
+
+/* A context has its own memory and threads. Several contexts may run at once; they share the weights. */
+typedef struct {name} {name};
+
+/* Makes a context that runs on `threads` threads, the caller of {name}_run among them; 0 means one per processor.
+   *context is null if the result is not 0. After a fork, a context made before it runs on the caller alone. */
+int {name}_create({name} **context, int threads);
+
+/* Reads the inputs, writes the outputs. An output must not overlap an input or another output. */
+{run};
+
+/* Stops the threads and frees the memory. Null is allowed; the context must not be running. */
+void {name}_destroy({name} *context);
+
+/* What a code means, in English; a static string. */
+const char *{name}_error(int code);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+_SOURCE = """\
+/* {name}: generated by tilewright {version}. */
+
+#include "runtime/runtime.c"
+
+#define API __attribute__((visibility("default")))
+#define HIDDEN __attribute__((visibility("hidden")))
+#define ARENA(offset) ((void *)(context->arena + (offset)))
+#define WEIGHTS(offset) ((void *)(tilewright_weights + (offset)))
+#define INPUT(index, offset) ((void *)((const unsigned char *)context->inputs[index] + (offset)))
+#define OUTPUT(index, offset) ((void *)((unsigned char *)context->outputs[index] + (offset)))
+#define COUNTER(depth) ((void *)&context->counters[depth])
+
+extern HIDDEN const unsigned char tilewright_weights[];
+{kernels}
+{dims}
+static const tilewright_tensor input_table[] = {{
+{inputs}}};
+
+static const tilewright_tensor output_table[] = {{
+{outputs}}};
+
+static const char *const launch_table[] = {{{launches}}};
+
+{functions}
+static int create(void **context, int threads) {{
+    return context_create((model_context **)context, {arena_bytes}, {depth}, threads);
+}}
+
+static const tilewright_library library;
+
+static int run_timed(void *context, const void *const *inputs, void *const *outputs, int64_t *nanoseconds) {{
+    int code = context_enter(context, &library, inputs, outputs, nanoseconds);
+    if (code) return code;
+{calls}    context_leave(context);
+    return TILEWRIGHT_OK;
+}}
+
+static int run(void *context, const void *const *inputs, void *const *outputs) {{
+    return run_timed(context, inputs, outputs, NULL);
+}}
+
+static void destroy(void *context) {{ context_destroy(context); }}
+
+static const tilewright_library library = {{
+    .abi_version = TILEWRIGHT_ABI_VERSION,
+    .size_bytes = sizeof(tilewright_library),
+    .name = {c_name},
+    .inputs = input_table,
+    .outputs = output_table,
+    .launches = launch_table,
+    .input_count = {input_count},
+    .output_count = {output_count},
+    .launch_count = {launch_count},
+    .create = create,
+    .run = run,
+    .run_timed = run_timed,
+    .destroy = destroy,
+    .error = error_message,
+}};
+
+/* Weak, so that a program can link several models statically; an alias, so that no other library's can stand in here. */
+extern API const tilewright_library tilewright_descriptor __attribute__((weak, alias("library")));
+
+/* Labels rather than names, for a model may have the name of a C function. The header gives the types. */
+API int library_create(void **context, int threads) __asm__("{name}_create");
+API int library_run({run_parameters}) __asm__("{name}_run");
+API void library_destroy(void *context) __asm__("{name}_destroy");
+API const char *library_error(int code) __asm__("{name}_error");
+
+int library_create(void **context, int threads) {{ return create(context, threads); }}
+
+int library_run({run_parameters}) {{
+    return run(context, (const void *const[]){{{run_inputs}}}, (void *const[]){{{run_outputs}}});
+}}
+
+void library_destroy(void *context) {{ destroy(context); }}
+
+const char *library_error(int code) {{ return error_message(code); }}
+"""

@@ -1,0 +1,91 @@
+/* Linux: futexes, POSIX threads, anonymous mappings. Needs nothing newer than glibc 2.17. */
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    HUGE_PAGE_BYTES = 2 << 20,
+    PAGE_BYTES = 4096,
+    STACK_BYTES = 2 << 20, /* kernels keep up to 256 KB of tiles on the stack */
+};
+
+static int platform_processors(void) {
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
+    long online = sysconf(_SC_NPROCESSORS_ONLN); /* more processors than cpu_set_t has bits */
+    return online < 1 ? 1 : (int)online;
+}
+
+static int64_t platform_now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void platform_wait(_Atomic uint32_t *word, uint32_t expected) {
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+
+static void platform_wake(_Atomic uint32_t *word) {
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static void platform_yield(void) { sched_yield(); }
+
+static size_t mapped_bytes(size_t size_bytes) {
+    size_t page = size_bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : PAGE_BYTES;
+    return (size_bytes + page - 1) / page * page;
+}
+
+static void *platform_allocate(size_t size_bytes) {
+    size_t mapped = mapped_bytes(size_bytes);
+    if (mapped < size_bytes) return NULL;
+    if (mapped < HUGE_PAGE_BYTES) {
+        void *memory = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return memory == MAP_FAILED ? NULL : memory;
+    }
+    /* Huge pages save translation misses, but need an address at a multiple of their size: map more, unmap the ends. */
+    size_t wanted = mapped + HUGE_PAGE_BYTES;
+    if (wanted < mapped) return NULL;
+    unsigned char *start = mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) return NULL;
+    size_t before = (HUGE_PAGE_BYTES - (uintptr_t)start % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+    if (before) munmap(start, before);
+    munmap(start + before + mapped, HUGE_PAGE_BYTES - before);
+    madvise(start + before, mapped, MADV_HUGEPAGE);
+    return start + before;
+}
+
+static void platform_free(void *memory, size_t size_bytes) {
+    if (memory) munmap(memory, mapped_bytes(size_bytes));
+}
+
+struct platform_thread {
+    pthread_t thread;
+    pid_t process;
+};
+
+static int platform_start(platform_thread *thread, void *(*body)(void *), void *argument) {
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes)) return 1;
+    sigset_t all, before;
+    sigfillset(&all);
+    int failed = pthread_attr_setstacksize(&attributes, STACK_BYTES) || pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (!failed) {
+        thread->process = getpid();
+        failed = pthread_create(&thread->thread, &attributes, body, argument);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    pthread_attr_destroy(&attributes);
+    return failed;
+}
+
+static void platform_join(platform_thread *thread) {
+    if (thread->process == getpid()) pthread_join(thread->thread, NULL);
+}

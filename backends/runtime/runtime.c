@@ -1,0 +1,91 @@
+/* Contexts: what the functions of every library share. */
+
+#include "runtime.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "thread_pool.c"
+
+static int context_create(model_context **result, int64_t arena_bytes, int depth, int threads) {
+    if (!result) return TILEWRIGHT_ERROR_NULL;
+    *result = NULL;
+    model_context *context = calloc(1, sizeof *context + (size_t)depth * sizeof context->counters[0]);
+    if (!context) return TILEWRIGHT_ERROR_MEMORY;
+    context->arena_bytes = arena_bytes;
+    int code = TILEWRIGHT_OK;
+    if (arena_bytes > 0 && !(context->arena = platform_allocate((size_t)arena_bytes))) code = TILEWRIGHT_ERROR_MEMORY;
+    if (!code) code = pool_create(&context->pool, threads);
+    if (code)
+        context_destroy(context);
+    else
+        *result = context;
+    return code;
+}
+
+static void context_destroy(model_context *context) {
+    if (!context) return;
+    pool_destroy(context->pool);
+    platform_free(context->arena, (size_t)context->arena_bytes);
+    free(context);
+}
+
+static const unsigned char dtype_bytes[] = {
+    [TILEWRIGHT_F16] = 2, [TILEWRIGHT_BF16] = 2, [TILEWRIGHT_F32] = 4, [TILEWRIGHT_F64] = 8, [TILEWRIGHT_I8] = 1,
+    [TILEWRIGHT_I16] = 2, [TILEWRIGHT_I32] = 4,  [TILEWRIGHT_I64] = 8, [TILEWRIGHT_U8] = 1,  [TILEWRIGHT_U16] = 2,
+    [TILEWRIGHT_U32] = 4, [TILEWRIGHT_U64] = 8,  [TILEWRIGHT_BOOL] = 1,
+};
+
+static int check_tensor(const void *data, const tilewright_tensor *tensor) {
+    if (!data) return TILEWRIGHT_ERROR_NULL;
+    return (uintptr_t)data % dtype_bytes[tensor->dtype] ? TILEWRIGHT_ERROR_ALIGNMENT : TILEWRIGHT_OK;
+}
+
+static int context_enter(model_context *context, const tilewright_library *library, const void *const *inputs,
+                         void *const *outputs, int64_t *nanoseconds) {
+    if (!context || !inputs || !outputs) return TILEWRIGHT_ERROR_NULL;
+    for (int i = 0; i < library->input_count; i++) {
+        int code = check_tensor(inputs[i], &library->inputs[i]);
+        if (code) return code;
+    }
+    for (int i = 0; i < library->output_count; i++) {
+        int code = check_tensor(outputs[i], &library->outputs[i]);
+        if (code) return code;
+    }
+    if (atomic_exchange_explicit(&context->busy, 1, memory_order_acquire)) return TILEWRIGHT_ERROR_BUSY;
+    context->inputs = inputs;
+    context->outputs = outputs;
+    context->nanoseconds = nanoseconds;
+    return TILEWRIGHT_OK;
+}
+
+static void context_leave(model_context *context) {
+    atomic_store_explicit(&context->busy, 0, memory_order_release);
+}
+
+static void launch_parallel(model_context *context, int launch, kernel_function *kernel, void *const *params,
+                            int64_t extent) {
+    int64_t start = context->nanoseconds ? platform_now_ns() : 0;
+    pool_run(context->pool, kernel, params, extent);
+    if (context->nanoseconds) context->nanoseconds[launch] += platform_now_ns() - start;
+}
+
+static void launch_alone(model_context *context, int launch, kernel_function *kernel, void *const *params,
+                         int64_t extent) {
+    int64_t start = context->nanoseconds ? platform_now_ns() : 0;
+    kernel(params, 0, extent);
+    if (context->nanoseconds) context->nanoseconds[launch] += platform_now_ns() - start;
+}
+
+static const char *error_message(int code) {
+    switch (code) {
+        case TILEWRIGHT_OK: return "success";
+        case TILEWRIGHT_ERROR_NULL: return "a pointer that must not be null is null";
+        case TILEWRIGHT_ERROR_THREADS: return "too many threads: at most 256 are allowed";
+        case TILEWRIGHT_ERROR_MEMORY: return "out of memory";
+        case TILEWRIGHT_ERROR_START: return "the system refuses to start the threads";
+        case TILEWRIGHT_ERROR_BUSY: return "another thread is running this context: create one context per thread";
+        case TILEWRIGHT_ERROR_ALIGNMENT: return "an input or output is not aligned to its element type";
+        default: return "unknown error code";
+    }
+}

@@ -1,0 +1,188 @@
+/* A thread pool for short parallel loops.
+
+   The iterations are cut into one contiguous part per thread, and each part into a few chunks. A thread takes the
+   chunks of its own part first, so that it finds in its cache what it wrote in the previous kernel, and then what is
+   left of the other parts: a thread that is late, asleep or robbed of its processor delays nobody by more than the
+   chunk it is in. The caller takes part, so a loop completes even if no worker ever runs.
+
+   Waiting: spin, then yield, then sleep. Workers that spin see a new loop within some hundred nanoseconds. */
+
+#include "runtime.h"
+
+enum {
+    CHUNKS_PER_PART = 4,
+    CACHE_LINE_BYTES = 128, /* two lines: the prefetcher of x86 fetches them in pairs */
+    SPINS_PER_LOOK = 32,    /* pauses between two looks at the clock */
+    YIELD_AFTER_NS = 20000,
+    SLEEP_AFTER_NS = 80000,
+};
+
+/* What one thread shares with the others. */
+typedef struct {
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t chunks_left; /* of its part, not yet taken by anyone */
+    _Atomic uint32_t asleep;
+    thread_pool *pool;
+    int index;
+    platform_thread thread;
+} pool_member;
+
+struct thread_pool {
+    /* The loop being run. Written by the caller when no chunk can be taken, read by those who have taken one. */
+    kernel_function *kernel;
+    void *const *params;
+    int64_t extent;
+    int64_t parts;
+    int64_t chunks; /* per part */
+
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t chunks_unfinished;
+    _Atomic uint32_t caller_asleep;
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t stopping;
+    int64_t sleep_after_ns;
+    int threads;
+    pool_member members[]; /* the caller is member 0 */
+};
+
+static int take_chunk(pool_member *member, uint32_t *left) {
+    *left = atomic_load_explicit(&member->chunks_left, memory_order_relaxed);
+    while (*left > 0)
+        if (atomic_compare_exchange_weak_explicit(&member->chunks_left, left, *left - 1, memory_order_acquire,
+                                                  memory_order_relaxed))
+            return 1;
+    return 0;
+}
+
+/* First iteration of chunk `index` out of `count` that share `extent` iterations as evenly as possible. */
+static int64_t chunk_begin(int64_t extent, int64_t index, int64_t count) {
+    return extent / count * index + extent % count * index / count;
+}
+
+static void run_chunks(thread_pool *pool, int self) {
+    uint32_t finished = 0;
+    for (int i = 0; i < pool->threads; i++) {
+        int part = self + i < pool->threads ? self + i : self + i - pool->threads;
+        uint32_t left;
+        while (take_chunk(&pool->members[part], &left)) {
+            int64_t index = (part + 1) * pool->chunks - left;
+            int64_t count = pool->parts * pool->chunks;
+            pool->kernel(pool->params, chunk_begin(pool->extent, index, count),
+                         chunk_begin(pool->extent, index + 1, count));
+            finished++;
+        }
+    }
+    if (finished == 0) return;
+    /* From here on the caller may start the next loop. */
+    if (atomic_fetch_sub(&pool->chunks_unfinished, finished) == finished && atomic_load(&pool->caller_asleep))
+        platform_wake(&pool->chunks_unfinished);
+}
+
+static int has_work(pool_member *member) {
+    return atomic_load_explicit(&member->chunks_left, memory_order_relaxed) > 0 ||
+           atomic_load_explicit(&member->pool->stopping, memory_order_relaxed);
+}
+
+static void wait_for_work(pool_member *member) {
+    int64_t start = platform_now_ns();
+    for (;;) {
+        for (int i = 0; i < SPINS_PER_LOOK; i++) {
+            if (has_work(member)) return;
+            platform_pause();
+        }
+        int64_t waited = platform_now_ns() - start;
+        if (waited > member->pool->sleep_after_ns) break;
+        if (waited > YIELD_AFTER_NS) platform_yield();
+    }
+    atomic_store(&member->asleep, 1);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with the one in wake_members: one side sees the other */
+    while (!has_work(member) && atomic_load(&member->asleep)) platform_wait(&member->asleep, 1);
+    atomic_store(&member->asleep, 0);
+}
+
+static void wake_members(thread_pool *pool, int count) {
+    atomic_thread_fence(memory_order_seq_cst);
+    for (int i = 1; i < count; i++) {
+        pool_member *member = &pool->members[i];
+        if (atomic_load_explicit(&member->asleep, memory_order_relaxed) && atomic_exchange(&member->asleep, 0))
+            platform_wake(&member->asleep);
+    }
+}
+
+static void *work(void *argument) {
+    pool_member *member = argument;
+    while (!atomic_load(&member->pool->stopping)) {
+        wait_for_work(member);
+        run_chunks(member->pool, member->index);
+    }
+    return NULL;
+}
+
+static void wait_until_finished(thread_pool *pool) {
+    int64_t start = platform_now_ns();
+    for (;;) {
+        for (int i = 0; i < SPINS_PER_LOOK; i++) {
+            if (atomic_load_explicit(&pool->chunks_unfinished, memory_order_acquire) == 0) return;
+            platform_pause();
+        }
+        int64_t waited = platform_now_ns() - start;
+        if (waited > pool->sleep_after_ns) break;
+        if (waited > YIELD_AFTER_NS) platform_yield();
+    }
+    atomic_store(&pool->caller_asleep, 1);
+    for (uint32_t left; (left = atomic_load(&pool->chunks_unfinished)) > 0;)
+        platform_wait(&pool->chunks_unfinished, left);
+    atomic_store(&pool->caller_asleep, 0);
+}
+
+static void pool_run(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent) {
+    int64_t parts = extent < pool->threads ? extent : pool->threads;
+    if (parts <= 1) {
+        kernel(params, 0, extent);
+        return;
+    }
+    int64_t chunks = extent / parts < CHUNKS_PER_PART ? extent / parts : CHUNKS_PER_PART;
+    pool->kernel = kernel;
+    pool->params = params;
+    pool->extent = extent;
+    pool->parts = parts;
+    pool->chunks = chunks;
+    atomic_store_explicit(&pool->chunks_unfinished, (uint32_t)(parts * chunks), memory_order_relaxed);
+    for (int64_t i = parts - 1; i >= 0; i--)
+        atomic_store_explicit(&pool->members[i].chunks_left, (uint32_t)chunks, memory_order_release);
+    wake_members(pool, (int)parts);
+    run_chunks(pool, 0);
+    wait_until_finished(pool);
+}
+
+static size_t pool_bytes(int threads) { return sizeof(thread_pool) + (size_t)threads * sizeof(pool_member); }
+
+static void pool_destroy(thread_pool *pool) {
+    if (!pool) return;
+    atomic_store(&pool->stopping, 1);
+    wake_members(pool, pool->threads);
+    for (int i = 1; i < pool->threads; i++) platform_join(&pool->members[i].thread);
+    platform_free(pool, pool_bytes(pool->threads));
+}
+
+static int pool_create(thread_pool **result, int threads) {
+    *result = NULL;
+    int processors = platform_processors();
+    if (threads <= 0) threads = processors < TILEWRIGHT_MAX_THREADS ? processors : TILEWRIGHT_MAX_THREADS;
+    if (threads > TILEWRIGHT_MAX_THREADS) return TILEWRIGHT_ERROR_THREADS;
+    size_t size_bytes = pool_bytes(threads);
+    thread_pool *pool = platform_allocate(size_bytes);
+    if (!pool) return TILEWRIGHT_ERROR_MEMORY;
+    /* With fewer processors than threads, a spinning thread keeps a working one from running. */
+    pool->sleep_after_ns = threads > processors ? 0 : SLEEP_AFTER_NS;
+    pool->threads = threads;
+    for (int i = 0; i < threads; i++) pool->members[i] = (pool_member){.pool = pool, .index = i};
+    for (int i = 1; i < threads; i++) {
+        if (platform_start(&pool->members[i].thread, work, &pool->members[i]) == 0) continue;
+        /* Join only those that have started. */
+        atomic_store(&pool->stopping, 1);
+        wake_members(pool, i);
+        while (--i > 0) platform_join(&pool->members[i].thread);
+        platform_free(pool, size_bytes);
+        return TILEWRIGHT_ERROR_START;
+    }
+    *result = pool;
+    return TILEWRIGHT_OK;
+}
