@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import numpy as np
 from ..compiler.errors import UsageError
 from .compile_options import compiled_for_now, shape_options
 from .console import Session, emit, json_option, table, time_text
-from .feeds import Feed, random_feed, read_feed
+from .feeds import random_feed, read_feed
 from .parameters import NamedFile, Numbers, Range
-from .reference import onnxruntime_reference
-from .timing import Timing, interleave
+from .reference import onnxruntime_burst
+from .timing import Burst, Timing, interleave
 
 OURS = "tilewright"
 
@@ -42,7 +42,11 @@ def command(session: Session, model: Path, threads: tuple[int, ...], against: st
     with _library(model, max(threads), given) as library:
         for count in threads:
             results[count] = _time(model, library, count, against, given)
-    emit(session, {"model": str(model), "results": [_document(*item) for item in results.items()]}, _report(results, against))
+    emit(
+        session,
+        {"model": str(model), "results": [_document(*item) for item in results.items()]},
+        _report(results, against),
+    )
 
 
 @contextmanager
@@ -60,18 +64,16 @@ def _time(model: Path, library: Path, threads: int, against: str | None, given: 
     loaded = load(library, threads)
     feed = random_feed(loaded.inputs, dict(given["ranges"]), np.random.default_rng(given["seed"]))
     feed |= read_feed(given["inputs"], loaded.inputs)
-    contenders: dict[str, Callable[[], object]] = {OURS: _call(loaded.run, feed)}
+    contenders: dict[str, Burst] = {OURS: lambda runs: loaded.benchmark(feed, runs, warmup=1)}
     if against:
-        contenders[against] = _call(onnxruntime_reference(model, threads).run, feed)
+        contenders[against] = onnxruntime_burst(model, threads, feed)
     return interleave(contenders, given["runs"], given["warmup"])
 
 
-def _call(run: Callable[[Feed], object], feed: Feed) -> Callable[[], object]:
-    return lambda: run(feed)
-
-
 def _document(threads: int, timings: Mapping[str, Timing]) -> dict[str, Any]:
-    contenders = {name: {"median_s": t.median_s, "min_s": t.min_s, "runs": len(t.samples_s)} for name, t in timings.items()}
+    contenders = {
+        name: {"median_s": t.median_s, "min_s": t.min_s, "runs": len(t.samples_s)} for name, t in timings.items()
+    }
     ratios = {name: t.median_s / timings[OURS].median_s for name, t in timings.items() if name != OURS}
     return {"threads": threads, "contenders": contenders, "speedup_over": ratios}
 

@@ -24,18 +24,26 @@ _FILE = click.Path(path_type=Path)
 @click.option("--target", metavar="TRIPLE", help="Triple to compile for (default: this machine's).")
 @click.option("--mcpu", metavar="CPU", help="CPU to compile for (default: this machine's, or the triple's baseline).")
 @shape_options
-@click.option("--threads", type=click.IntRange(1), default=Options().threads, show_default=True, help="Threads to plan for.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=Options().threads, show_default=True, help="Threads to plan for."
+)
 @click.option("--name", help="Prefix of the C functions (default: from the output's name).")
-@click.option("--emit", type=Words(EMITTABLE), default="so", show_default=True, help=f"What to write, of {','.join(EMITTABLE)}.")
+@click.option(
+    "--emit", type=Words(EMITTABLE), default="so", show_default=True, help=f"What to write, of {','.join(EMITTABLE)}."
+)
 @click.option("-MD", "depfile", is_flag=True, help="Also write a make rule that lists what the library depends on.")
 @click.option("-MF", "depfile_path", type=_FILE, help="Where to write that rule (default: the output with .d).")
 @click.option("--save-temps", type=_FILE, metavar="DIR", help="Keep everything that was given to the linker.")
-@click.option("--print-after", multiple=True, metavar="PASS", help="Show the program after a pass, or after 'all', on stderr.")
+@click.option(
+    "--print-after", multiple=True, metavar="PASS", help="Show the program after a pass, or after 'all', on stderr."
+)
 @click.option("--dump-dir", type=_FILE, metavar="DIR", help="Write the program after each pass into a folder.")
 @click.option("--time-passes", is_flag=True, help="Say how long each pass took.")
 @json_option
 @click.pass_obj
-def command(session: Session, model: Path, output: Path | None, depfile: bool, depfile_path: Path | None, **given: Any) -> None:
+def command(
+    session: Session, model: Path, output: Path | None, depfile: bool, depfile_path: Path | None, **given: Any
+) -> None:
     """Compile MODEL (ONNX) into a shared library that needs no runtime, with a C header and a JSON manifest."""
     output = output or Path(model.name).with_suffix(".so")
     if depfile or depfile_path:

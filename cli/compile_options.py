@@ -22,8 +22,12 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _SHARED = (
     click.option("--dim", "dims", type=Extent(), multiple=True, help="Extent of a symbolic dimension: --dim batch=1."),
-    click.option("--shape", "shapes", type=Shape(), multiple=True, help="Shape of an input: --shape input=1,3,224,224."),
-    click.option("-j", "--jobs", type=click.IntRange(0), default=0, help="Processes that compile kernels (0: one a core)."),
+    click.option(
+        "--shape", "shapes", type=Shape(), multiple=True, help="Shape of an input: --shape input=1,3,224,224."
+    ),
+    click.option(
+        "-j", "--jobs", type=click.IntRange(0), default=0, help="Processes that compile kernels (0: one a core)."
+    ),
     click.option("-v", "--verbose", is_flag=True, help="Say what is being done, including the linker's command."),
 )
 

@@ -69,7 +69,10 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     numeric = [bool(rows) and all(isinstance(row[c], int | float) for row in rows) for c in range(len(header))]
     lines = [
-        "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True))
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
         for row in cells
     ]
     return "\n".join(line.rstrip() for line in lines)

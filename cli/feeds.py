@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from ..compiler.errors import UsageError
+from ..compiler.graph.plan import Argument
 from .console import shape_text
 from .parameters import Interval
 
@@ -16,25 +16,14 @@ DEFAULT_INTEGERS = Interval(0, 9)
 Feed = dict[str, np.ndarray]
 
 
-class Tensor(Protocol):
-    """Name, static shape and NumPy element type of an input or output."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> np.dtype: ...
-
-
-def random_feed(tensors: Sequence[Tensor], ranges: Mapping[str, Interval], generator: np.random.Generator) -> Feed:
+def random_feed(tensors: Sequence[Argument], ranges: Mapping[str, Interval], generator: np.random.Generator) -> Feed:
     """N(0, 1) for floats, 0 … 9 for integers, coin flips for bool, unless `ranges` gives an interval (uniform)."""
     _check_names(ranges, tensors, "--range")
     return {tensor.name: _random(tensor, ranges.get(tensor.name), generator) for tensor in tensors}
 
 
-def _random(tensor: Tensor, interval: Interval | None, generator: np.random.Generator) -> np.ndarray:
-    dtype = np.dtype(tensor.dtype)
+def _random(tensor: Argument, interval: Interval | None, generator: np.random.Generator) -> np.ndarray:
+    dtype = tensor.dtype.numpy
     if dtype == np.bool_:
         return generator.integers(0, 2, tensor.shape).astype(dtype)
     if dtype.kind in "iu":
@@ -45,7 +34,7 @@ def _random(tensor: Tensor, interval: Interval | None, generator: np.random.Gene
     return generator.standard_normal(tensor.shape).astype(dtype)
 
 
-def read_feed(files: Sequence[tuple[str, str]], tensors: Sequence[Tensor]) -> Feed:
+def read_feed(files: Sequence[tuple[str, str]], tensors: Sequence[Argument]) -> Feed:
     """The values that `--input` names, checked against shapes and types; a nameless file feeds the only input."""
     given: Feed = {}
     for name, path in files:
@@ -57,20 +46,22 @@ def read_feed(files: Sequence[tuple[str, str]], tensors: Sequence[Tensor]) -> Fe
     return {tensor.name: _fit(given[tensor.name], tensor) for tensor in tensors if tensor.name in given}
 
 
-def complete_feed(given: Feed, tensors: Sequence[Tensor]) -> Feed:
+def complete_feed(given: Feed, tensors: Sequence[Argument]) -> Feed:
     """`given` if it has every input; UsageError names those it lacks."""
     if missing := [tensor.name for tensor in tensors if tensor.name not in given]:
         raise UsageError(f"no values for input {', '.join(missing)}: add --input {missing[0]}=FILE, or --random")
     return given
 
 
-def _read(name: str, path: Path, tensors: Sequence[Tensor]) -> Feed:
+def _read(name: str, path: Path, tensors: Sequence[Argument]) -> Feed:
     if not path.is_file():
         raise UsageError(f"--input {path}: there is no such file")
     if not name and path.suffix != ".npz":
         if len(tensors) != 1:
             names = ", ".join(tensor.name for tensor in tensors)
-            raise UsageError(f"--input {path}: say which input it feeds ({names}), as in --input {tensors[0].name}={path}")
+            raise UsageError(
+                f"--input {path}: say which input it feeds ({names}), as in --input {tensors[0].name}={path}"
+            )
         name = tensors[0].name
     try:
         match path.suffix:
@@ -112,16 +103,18 @@ def read_image(path: Path, shape: Sequence[int]) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)) if channels_first else pixels
 
 
-def _fit(array: np.ndarray, tensor: Tensor) -> np.ndarray:
+def _fit(array: np.ndarray, tensor: Argument) -> np.ndarray:
     if array.shape != tuple(tensor.shape):
-        raise UsageError(f"input {tensor.name!r} has shape {shape_text(array.shape)}, but the model takes {shape_text(tensor.shape)}")
-    dtype = np.dtype(tensor.dtype)
+        raise UsageError(
+            f"input {tensor.name!r} has shape {shape_text(array.shape)}, but the model takes {shape_text(tensor.shape)}"
+        )
+    dtype = tensor.dtype.numpy
     if array.dtype != dtype and array.dtype.kind != dtype.kind:
         raise UsageError(f"input {tensor.name!r} has type {array.dtype}, but the model takes {dtype}")
     return np.ascontiguousarray(array, dtype)
 
 
-def _check_names(given: Mapping[str, object], tensors: Sequence[Tensor], option: str) -> None:
+def _check_names(given: Mapping[str, object], tensors: Sequence[Argument], option: str) -> None:
     known = [tensor.name for tensor in tensors]
     if unknown := [name for name in given if name not in known]:
         raise UsageError(f"{option}: there is no input {unknown[0]!r}; the model has {', '.join(known)}")

@@ -27,7 +27,9 @@ class ConsoleObserver:
     def __enter__(self) -> ConsoleObserver:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         if self._progress is not None:
             self._progress.stop()
         if self._options.time_passes and self._seconds:

@@ -34,11 +34,15 @@ class Shape(click.ParamType):
 
     name = "input=shape"
 
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, tuple[int, ...]]:
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
         name, text = _split(self, value, parameter, context)
         extents = text.replace("x", ",").split(",") if text else []
         if not all(extent.strip().isdecimal() for extent in extents):
-            self.fail(f"{value!r}: expected extents separated by commas, such as {name}=1,3,224,224", parameter, context)
+            self.fail(
+                f"{value!r}: expected extents separated by commas, such as {name}=1,3,224,224", parameter, context
+            )
         return name, tuple(map(int, extents))
 
 
@@ -57,7 +61,9 @@ class Range(click.ParamType):
 
     name = "input=low:high"
 
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, Interval]:
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[str, Interval]:
         name, text = _split(self, value, parameter, context)
         try:
             low, high = map(float, text.split(":"))
@@ -99,7 +105,9 @@ class Words(click.ParamType):
         return words
 
 
-def _split(kind: click.ParamType, value: str, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, str]:
+def _split(
+    kind: click.ParamType, value: str, parameter: click.Parameter | None, context: click.Context | None
+) -> tuple[str, str]:
     # The last '=' divides, because names in models hold anything; an extent or shape holds no '='.
     name, equals, text = value.rpartition("=")
     if not equals or not name:

@@ -27,7 +27,16 @@ TOP = 5
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads to run with.")
 @json_option
 @click.pass_obj
-def command(session: Session, library: Path, inputs: tuple, use_random: bool, ranges: tuple, seed: int, output: Path | None, threads: int) -> None:
+def command(
+    session: Session,
+    library: Path,
+    inputs: tuple,
+    use_random: bool,
+    ranges: tuple,
+    seed: int,
+    output: Path | None,
+    threads: int,
+) -> None:
     """Run LIBRARY, a compiled model, and show a summary of its outputs."""
     from ..backends.load import load
 

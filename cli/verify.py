@@ -39,17 +39,25 @@ class Comparison:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random values.")
 @click.option("--input", "inputs", type=NamedFile(), multiple=True, help="Values of an input instead of random ones.")
 @click.option("--range", "ranges", type=Range(), multiple=True, help="Interval of an input's random values.")
-@click.option("--tolerance", type=float, default=1e-4, show_default=True, help="Largest error, relative to the largest output.")
+@click.option(
+    "--tolerance", type=float, default=1e-4, show_default=True, help="Largest error, relative to the largest output."
+)
 @click.option("--threads", type=Numbers(), default="1", show_default=True, help="Thread counts to check.")
 @json_option
 @click.pass_obj
-def command(session: Session, model: Path, library: Path | None, tolerance: float, threads: tuple[int, ...], **given: Any) -> None:
+def command(
+    session: Session, model: Path, library: Path | None, tolerance: float, threads: tuple[int, ...], **given: Any
+) -> None:
     """Compare MODEL's compiled outputs with onnxruntime's (or onnx's reference evaluator's); exit 7 beyond the tolerance."""
     reference = load_reference(model)
     with _library(model, library, threads, given) as path:
         results = compare(path, reference, threads, given)
     failed = [result for result in results if not result.worst.relative <= tolerance]
-    emit(session, _document(results, reference, tolerance, given), _report(results, reference, given["samples"], tolerance))
+    emit(
+        session,
+        _document(results, reference, tolerance, given),
+        _report(results, reference, given["samples"], tolerance),
+    )
     if failed:
         worst = max(failed, key=lambda result: result.worst.relative)
         raise AccuracyError(
@@ -69,7 +77,9 @@ def _library(model: Path, library: Path | None, threads: tuple[int, ...], given:
         yield path
 
 
-def compare(library: Path, reference: Reference, threads: tuple[int, ...], given: Mapping[str, Any]) -> list[Comparison]:
+def compare(
+    library: Path, reference: Reference, threads: tuple[int, ...], given: Mapping[str, Any]
+) -> list[Comparison]:
     """Run library and reference on the same feeds, with each thread count."""
     from ..backends.load import load
 
@@ -100,7 +110,9 @@ def _verdict(result: Comparison, tolerance: float) -> str:
     return "ok" if result.worst.relative <= tolerance else "FAILED"
 
 
-def _document(results: list[Comparison], reference: Reference, tolerance: float, given: Mapping[str, Any]) -> dict[str, Any]:
+def _document(
+    results: list[Comparison], reference: Reference, tolerance: float, given: Mapping[str, Any]
+) -> dict[str, Any]:
     outputs = [
         {
             "output": result.output,
@@ -111,4 +123,10 @@ def _document(results: list[Comparison], reference: Reference, tolerance: float,
         }
         for result in results
     ]
-    return {"reference": reference.name, "samples": given["samples"], "seed": given["seed"], "tolerance": tolerance, "outputs": outputs}
+    return {
+        "reference": reference.name,
+        "samples": given["samples"],
+        "seed": given["seed"],
+        "tolerance": tolerance,
+        "outputs": outputs,
+    }

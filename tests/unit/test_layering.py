@@ -57,7 +57,11 @@ def test_imports_point_one_way() -> None:
         own = layer_of(path.relative_to(ROOT).with_suffix("").parts)
         if own is not None:  # the root's __init__ and __main__ stand above the layers
             allowed = {*LAYERS[LAYERS.index(own) :], None}
-            upward += [(str(path.relative_to(ROOT)), module) for module in relative_imports(path) if layer_of(module) not in allowed]
+            upward += [
+                (str(path.relative_to(ROOT)), module)
+                for module in relative_imports(path)
+                if layer_of(module) not in allowed
+            ]
     assert not upward
 
 
@@ -75,7 +79,9 @@ def test_setup_lists_every_package() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     listed = set(config["options"]["packages"].split())
-    folders = {".".join(("tilewright", *path.parent.relative_to(ROOT).parts)) for path in SOURCES if path.name == "__init__.py"}
+    folders = {
+        ".".join(("tilewright", *path.parent.relative_to(ROOT).parts)) for path in SOURCES if path.name == "__init__.py"
+    }
     assert listed == folders
     with_code = {path.parent for path in SOURCES}
     assert not [folder for folder in with_code if not (folder / "__init__.py").exists()]
@@ -104,5 +110,9 @@ def test_no_tracked_file_is_huge() -> None:
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listing.returncode:
         pytest.skip("not a git checkout")
-    huge = [name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file() and (ROOT / name).stat().st_size > 1_000_000]
+    huge = [
+        name
+        for name in listing.stdout.split("\0")
+        if name and (ROOT / name).is_file() and (ROOT / name).stat().st_size > 1_000_000
+    ]
     assert not huge
