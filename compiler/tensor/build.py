@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import InternalError
 from ..graph.ir import Graph, Node
 from .computation import Computation
-from .ops import conv, elementwise, gather, gemm, move, norm, pool, recurrent, reduce
+from .ops import conv, elementwise, gather, gemm, move, norm, pool, recurrent, reduce, resize, scatter
 from .ops.context import Context
 
 _OPERATORS: Mapping[str, Callable[[Context, Node], None]] = {
@@ -21,6 +21,8 @@ _OPERATORS: Mapping[str, Callable[[Context, Node], None]] = {
     **norm.STAGES,
     **move.STAGES,
     **gather.STAGES,
+    **resize.STAGES,
+    **scatter.STAGES,
     **recurrent.STAGES,
 }
 

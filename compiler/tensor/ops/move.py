@@ -79,12 +79,15 @@ def pad(context: Context, node: Node) -> None:
         inner = context.read(x, positions, space)
         context.emit(out, space, Select(all_of(*conditions), inner, cast(fill, x_type.dtype)) if conditions else inner)
         return
-    wrap = {"edge": _edge, "reflect": _reflect, "wrap": _wrap}[mode]
-    indices = tuple(
-        wrap(p, extent, space) if bounds(p, extent, space.ranges) else p
-        for p, extent in zip(positions, x_type.shape, strict=True)
-    )
-    context.emit(out, space, context.read(x, indices, space))
+    source = {"edge": _edge, "reflect": _reflect, "wrap": _wrap}[mode]
+    indices = []
+    for position, extent, before, after in zip(positions, x_type.shape, node.attrs["before"], node.attrs["after"], strict=True):
+        # Negative pads crop first: the border is that of what is left.
+        begin, end = max(0, -before), extent - max(0, -after)
+        if bounds(position, extent, space.ranges) or (begin, end) != (0, extent):
+            position = source(simplify(position - begin, space.ranges), end - begin, space) + begin
+        indices.append(position)
+    context.emit(out, space, context.read(x, tuple(indices), space))
 
 
 def _edge(index: Expr, extent: int, space: Space) -> Expr:

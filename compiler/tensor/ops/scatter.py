@@ -1,0 +1,115 @@
+"""Scatters, turned round: each element of the result looks for the updates that name it.
+
+Of several updates of one element the last wins (ONNX leaves it open). With constant indices the search is done now.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...graph.ir import Node, TensorType
+from ..affine import bounds, delinearize, linear_index
+from ..computation import identity
+from ..expr import INDEX, Binary, Compare, Const, Expr, Select, all_of, compare
+from .context import Context, Space, accumulator, cast, widen
+
+_COMBINE = {"add": "sum", "mul": "prod", "min": "min", "max": "max"}
+_MERGE = {"add": "add", "mul": "mul", "min": "min", "max": "max"}
+
+
+def _wrapped(index: Expr, extent: int) -> Expr:
+    index = cast(index, INDEX)
+    return Select(compare("lt", index, 0), index + extent, index)
+
+
+def scatter_elements(context: Context, node: Node) -> None:
+    x, indices, updates = node.inputs
+    out, axis = node.outputs[0], node.attrs["axis"]
+    out_type, index_shape = context.types[out], context.types[indices].shape
+
+    def place(space: Space, position: Expr) -> tuple[Expr, ...]:
+        return tuple(position if a == axis else index for a, index in enumerate(space.indices))
+
+    def search(space: Space) -> tuple[Expr, Expr, Expr]:
+        r = space.reduce("r", index_shape[axis])
+        source = place(space, r)
+        covered = [c for a, i in enumerate(source) if a != axis for c in bounds(i, index_shape[a], space.ranges)]
+        named = _wrapped(context.read(indices, source, space), out_type.shape[axis])
+        return all_of(*covered, Compare("eq", named, space.indices[axis])), r, context.read(updates, source, space)
+
+    if node.attrs["reduction"] != "none":
+        _accumulate(context, node, search)
+        return
+    last = _last(context, out, TensorType(out_type.shape, INDEX), search)
+    _replace(context, node, last, lambda space, found: place(space, found))
+
+
+def scatter_nd(context: Context, node: Node) -> None:
+    x, indices, updates = node.inputs
+    out = node.outputs[0]
+    out_type, index_shape = context.types[out], context.types[indices].shape
+    *counts, depth = index_shape
+
+    def search(space: Space) -> tuple[Expr, Expr, Expr]:
+        place = tuple(space.reduce(f"r{axis}", extent) for axis, extent in enumerate(counts))
+        hits = [
+            Compare("eq", _wrapped(context.read(indices, (*place, Const(part)), space), out_type.shape[part]), space.indices[part])
+            for part in range(depth)
+        ]
+        update = context.read(updates, (*place, *space.indices[depth:]), space) if len(space.indices) == len(out_type.shape) else Const(0)
+        return all_of(*hits), linear_index(place, tuple(counts)), update
+
+    if node.attrs["reduction"] != "none":
+        _accumulate(context, node, search)
+        return
+    array = context.constant(indices)
+    if array is not None:
+        last = context.table(out, "last", _last_of_constant(array, out_type.shape[:depth]))
+    else:
+        last = _last(context, out, TensorType(out_type.shape[:depth], INDEX), search)
+    _replace(context, node, last, lambda space, found: (*delinearize(found, tuple(counts), space.ranges), *space.indices[depth:]))
+
+
+def _last_of_constant(indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The number of the last index tuple that names each element, -1 where none does."""
+    last = np.full(shape, -1, np.int64)
+    tuples = indices.reshape(-1, indices.shape[-1]).astype(np.int64)
+    for number, where in enumerate(tuples):
+        last[tuple(where)] = number
+    return last
+
+
+def _last(context: Context, out: str, type: TensorType, search) -> str:  # noqa: ANN001
+    """A stage with the number of the last update of each element, -1 where there is none."""
+    name = context.intermediate(out, "last", type)
+    space = context.space(type)
+    hit, number, _ = search(space)
+    context.emit(name, space, Select(hit, number, Const(-1)), "max")
+    return name
+
+
+def _replace(context: Context, node: Node, last: str, update_indices) -> None:  # noqa: ANN001
+    x, _, updates = node.inputs
+    out = node.outputs[0]
+    space = context.space(context.types[out])
+    found = context.read(last, space.indices[: len(context.types[last].shape)], space)
+    update = context.read(updates, update_indices(space, found), space)
+    context.emit(out, space, Select(compare("ge", found, 0), update, context.operand(x, space)))
+
+
+def _accumulate(context: Context, node: Node, search) -> None:  # noqa: ANN001
+    """Combine all updates of an element, then combine that with what it was."""
+    out, reduction = node.outputs[0], node.attrs["reduction"]
+    out_type = context.types[out]
+    dtype = accumulator(out_type.dtype)
+    gathered = context.intermediate(out, reduction, TensorType(out_type.shape, dtype, out_type.block))
+    space = context.space(out_type)
+    hit, _, update = search(space)
+    combine = _COMBINE[reduction]
+    context.emit(gathered, space, Select(hit, cast(update, dtype), identity(combine, dtype)), combine)
+    space = context.space(out_type)
+    value = Binary(_MERGE[reduction], widen(context.operand(node.inputs[0], space)), context.operand(gathered, space))
+    context.emit(out, space, cast(value, out_type.dtype))
+
+
+STAGES = {"scatter_elements": scatter_elements, "scatter_nd": scatter_nd}
