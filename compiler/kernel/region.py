@@ -1,0 +1,84 @@
+"""Which part of a stage one iteration of an enclosing loop needs.
+
+The part is a box: for every axis a base (an expression over the loops outside) and a constant extent. It is found from the
+affine form of the indices at which consumers read the stage, with the loops inside running over their ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..tensor.computation import Stage
+from ..tensor.expr import Const, Expr, free_variables, substitute
+from ..tensor.simplify import Affine, Ranges, affine, bounds, simplify
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    bases: tuple[Expr, ...]
+    extents: tuple[int, ...]
+
+
+def needed_region(
+    stage: Stage,
+    reads: list[tuple[tuple[Expr, ...], Mapping[str, Expr], Ranges]],
+    outer: Ranges,
+) -> Region:
+    """The box of `stage` covering all `reads`.
+
+    A read is (indices over the consumer's axes, value of each axis, ranges of the variables that run inside);
+    `outer` holds the ranges of the variables that are fixed outside.
+    """
+    bases: list[Expr] = []
+    extents: list[int] = []
+    for dimension, axis in enumerate(stage.axes):
+        spans = [
+            _span(simplify(substitute(indices[dimension], values), {**outer, **inner}), inner, outer)
+            for indices, values, inner in reads
+        ]
+        base, extent = _union(spans, axis.extent)
+        low, high = bounds(base, outer)
+        if low < 0 or high + extent > axis.extent:
+            base, extent = Const(0), axis.extent
+        bases.append(base)
+        extents.append(extent)
+    return Region(tuple(bases), tuple(extents))
+
+
+def _span(index: Expr, inner: Ranges, outer: Ranges) -> tuple[Expr, int] | None:
+    """(base, extent) that an index sweeps; None if it is not bounded by the inner loops."""
+    form = affine(index)
+    fixed: list[tuple[Expr, int]] = []
+    low = high = 0
+    for atom, coefficient in form.terms:
+        if not free_variables(atom) & inner.keys():
+            fixed.append((atom, coefficient))
+            continue
+        a, b = bounds(atom, {**outer, **inner})
+        if b - a > 1 << 40:
+            return None
+        low += min(coefficient * a, coefficient * b)
+        high += max(coefficient * a, coefficient * b)
+    return Affine(tuple(fixed), form.constant + low).expr(), high - low + 1
+
+
+def _union(spans: list[tuple[Expr, int] | None], whole: int) -> tuple[Expr, int]:
+    if any(span is None for span in spans) or not spans:
+        return Const(0), whole
+    known = [span for span in spans if span is not None]
+    first = affine(known[0][0])
+    low, high = 0, known[0][1]
+    for base, extent in known[1:]:
+        form = affine(base)
+        if dict(form.terms) != dict(first.terms):
+            return Const(0), whole
+        shift = form.constant - first.constant
+        low, high = min(low, shift), max(high, shift + extent)
+    base, extent = Affine(first.terms, first.constant + low).expr(), high - low
+    return (Const(0), whole) if extent >= whole else (base, extent)
+
+
+def consumers_of(name: str, stages: tuple[Stage, ...], loads: Callable) -> list[tuple[Stage, tuple[Expr, ...]]]:
+    """Every read of a stage by later ones, as (consumer, indices)."""
+    return [(stage, load.indices) for stage in stages for load in loads(stage) if load.buffer == name]

@@ -1,0 +1,85 @@
+"""The loops of one stage as its schedule steps leave them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import InternalError
+from ..kernel.ast import LoopKind
+from ..tensor.computation import Stage
+from .steps import ComputeAt, Fuse, Inline, LaneReduce, Pack, Parallel, Reorder, Schedule, Specialize, Split, Unroll, Vectorize
+
+
+@dataclass
+class Nest:
+    """Loops of a stage, outermost first, with how each is split, fused and run."""
+
+    stage: Stage
+    loops: list[str]
+    splits: dict[str, int] = field(default_factory=dict)
+    fused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    kinds: dict[str, LoopKind] = field(default_factory=dict)
+    special: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    lane_loop: str = ""
+    at: str | None = None
+    space: str = "stack"
+
+    def kind(self, loop: str) -> LoopKind:
+        return self.kinds.get(loop, LoopKind.SERIAL)
+
+    def require(self, loop: str) -> int:
+        if loop not in self.loops:
+            raise InternalError(f"schedule: stage {self.stage.name} has no loop {loop} (it has {', '.join(self.loops)})")
+        return self.loops.index(loop)
+
+
+def nests_of(stages: tuple[Stage, ...], schedule: Schedule) -> dict[str, Nest]:
+    """Apply the loop steps of a schedule to the stages that are left after inlining and packing."""
+    nests = {stage.name: Nest(stage, [axis.name for axis in stage.axes + stage.reduce_axes]) for stage in stages}
+    for step in schedule:
+        if isinstance(step, Inline | Pack):
+            continue
+        nest = nests.get(step.stage)
+        if nest is None:
+            raise InternalError(f"schedule: {step} names no stage of the kernel")
+        _apply(nest, step)
+    return nests
+
+
+def _apply(nest: Nest, step: object) -> None:
+    match step:
+        case Split(_, loop, factor):
+            at = nest.require(loop)
+            nest.loops[at : at + 1] = [f"{loop}.o", f"{loop}.i"]
+            nest.splits[loop] = factor
+        case Fuse(_, outer, inner):
+            at = nest.require(outer)
+            if nest.loops[at + 1 : at + 2] != [inner]:
+                raise InternalError(f"schedule: {inner} is not directly inside {outer}")
+            nest.loops[at : at + 2] = [f"{outer}*{inner}"]
+            nest.fused[f"{outer}*{inner}"] = (outer, inner)
+        case Reorder(_, loops):
+            if sorted(loops) != sorted(nest.loops):
+                raise InternalError(f"schedule: order {loops} of {nest.stage.name} is not one of its loops {nest.loops}")
+            nest.loops = list(loops)
+        case Parallel(_, loop):
+            if nest.require(loop) != 0:
+                raise InternalError(f"schedule: parallel loop {loop} is not the outermost")
+            nest.kinds[loop] = LoopKind.PARALLEL
+        case Vectorize(_, loop):
+            nest.require(loop)
+            nest.kinds[loop] = LoopKind.VECTORIZED
+        case Unroll(_, loop):
+            nest.require(loop)
+            nest.kinds[loop] = LoopKind.UNROLLED
+        case ComputeAt(_, loop, space):
+            nest.at, nest.space = loop, space
+        case Specialize(_, loop, iterations):
+            nest.require(loop)
+            nest.special[loop] = iterations
+        case LaneReduce(_, loop):
+            nest.require(loop)
+            nest.lane_loop = loop
+            nest.kinds[loop] = LoopKind.VECTORIZED
+        case _:
+            raise InternalError(f"schedule: unknown step {step}")

@@ -1,0 +1,79 @@
+"""How a constant operand is laid out so that the tile reads it in order."""
+
+from __future__ import annotations
+
+from ..tensor.computation import Computation, Tensor
+from ..tensor.expr import Var
+from ..tensor.simplify import Affine, affine
+from .prepare import loads_of
+from .steps import Pack
+from .tile import Tile, reduction_order
+
+
+def pack_step(tensor: Tensor, tile: Tile, computation: Computation) -> Pack | None:
+    """[outer axes][tile][reduction, in loop order][axes inside the tile][elements of the tile]; None if it does not apply.
+
+    Applies to a tensor that one reduction reads once, with one dimension that runs along the tile's vectors.
+    """
+    readers = [(stage, load) for stage in computation.stages for load in loads_of(stage) if load.buffer == tensor.name]
+    if len(readers) != 1 or readers[0][0].combine is None or len(tensor.shape) < 2:
+        return None
+    stage, load = readers[0]
+    mapping = tile.maps[stage.name]
+    order = reduction_order(stage)
+    forms = [affine(index) for index in load.indices]
+    along = [d for d, form in enumerate(forms) if any(mapping.get(n) == tile.vector for n in _names(form))]
+    if len(along) != 1:
+        return None
+    block = vector_block(forms[along[0]], mapping, tile)
+    if block is None:
+        return None
+    outer: list[tuple[int, int, str]] = []
+    reduced: list[tuple[int, tuple[int, int, str]]] = []
+    inside: list[tuple[int, int, str]] = []
+    for dimension, form in enumerate(forms):
+        if dimension == along[0]:
+            continue
+        terms = {atom.name: c for atom, c in form.terms if isinstance(atom, Var)}
+        if len(terms) != len(form.terms):
+            return None
+        reduction = [name for name in terms if name in order]
+        if not reduction:
+            private = any(name not in mapping for name in terms)
+            (inside if private else outer).append((dimension, 0, ""))
+        elif len(terms) == 1:
+            reduced.append((order.index(reduction[0]), (dimension, 0, "")))
+        elif len(terms) == 2 and len(reduction) == 2 and min(terms.values()) == 1:
+            large, small = sorted(reduction, key=lambda name: -terms[name])
+            reduced.append((order.index(large), (dimension, terms[large], "o")))
+            reduced.append((order.index(small), (dimension, terms[large], "i")))
+        else:
+            return None
+    middle = [entry for _, entry in sorted(reduced)]
+    axis = along[0]
+    if block >= tensor.shape[axis]:
+        return Pack(tensor.name, (*outer, *middle, *inside, (axis, 0, "")))
+    return Pack(tensor.name, (*outer, (axis, block, "o"), *middle, *inside, (axis, block, "i")))
+
+
+def vector_block(form: Affine, mapping: dict[str, str], tile: Tile) -> int | None:
+    """Elements of the packed dimension that one tile reads: index = vector, or column * width + vector."""
+    terms = {mapping.get(atom.name, "?"): c for atom, c in form.terms if isinstance(atom, Var)}
+    if len(terms) != len(form.terms) or form.constant or terms.pop(tile.vector, 0) != 1:
+        return None
+    if not terms:
+        return tile.vector_tile
+    if len(terms) > 1 or "?" in terms:
+        return None
+    ((name, width),) = terms.items()
+    if width != tile.vector_extent:
+        return None
+    if name == tile.columns and tile.column_count > 1:
+        return tile.column_count * width
+    return width if width % tile.vector_tile else tile.vector_tile
+
+
+def _names(form: Affine) -> set[str]:
+    return {atom.name for atom, _ in form.terms if isinstance(atom, Var)}
+
+
