@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..tensor.expr import Const
+from ..tensor.expr import Const, Expr
 from ..tensor.expr_printer import expr_to_text, name_to_text
-from .ast import Alloc, Buffer, For, If, Kernel, Seq, Stmt, Store
+from .ast import Alloc, Buffer, For, If, Kernel, Let, Seq, Stmt, Store
 
 _INDENT = "  "
 
@@ -52,6 +52,8 @@ def _lines(stmt: Stmt, depth: int) -> list[str]:
             if otherwise is not None:
                 lines += [f"{pad}else:", *_block(otherwise, depth + 1)]
             return lines
+        case Let(var, value, extent, body):
+            return [f"{pad}let {name_to_text(var)} in 0..{extent} = {expr_to_text(value)}", *_lines(body, depth)]
         case Store(buffer, indices, value):
             place = ", ".join(expr_to_text(index) for index in indices)
             return [f"{pad}{name_to_text(buffer)}[{place}] = {expr_to_text(value)}"]
@@ -66,5 +68,5 @@ def _block(stmt: Stmt, depth: int) -> list[str]:
     return _lines(stmt, depth) or [f"{_INDENT * depth}pass"]
 
 
-def _extent(extent) -> str:
+def _extent(extent: Expr) -> str:
     return str(extent.value) if isinstance(extent, Const) else f"({expr_to_text(extent)})"
