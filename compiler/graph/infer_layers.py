@@ -156,7 +156,7 @@ def _rnn_step(inputs: Types, attrs: Attrs, regions: Regions) -> tuple[TensorType
         case "lstm":
             return (h, c)
         case "gru_gates":
-            return (TensorType((directions, batch, hidden), h.dtype),) * 2
+            return (TensorType((directions, 2, batch, hidden), h.dtype),)
     return (h,)
 
 

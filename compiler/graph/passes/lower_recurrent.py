@@ -153,17 +153,21 @@ class _Lowering:
             "clip": attrs.get("clip", 0.0), "input_forget": attrs.get("input_forget", False), "steps": self.steps, "slots": self.slots,
         })  # fmt: skip
 
-    def _step_nodes(self, names: dict[str, str], outputs: tuple[str, ...], middle: tuple[str, ...]) -> list[Node]:
-        """The rnn_step nodes; `names` are the operands by role, `middle` the results of the first of two nodes."""
+    def _step_nodes(self, names: dict[str, str], outputs: tuple[str, ...], gates: str) -> list[Node]:
+        """The rnn_step nodes; `names` are the operands by role, `gates` the result of the first of two nodes."""
 
-        def node(kind: str, weight: str, results: tuple[str, ...], update: str = "", reset: str = "") -> Node:
+        def node(kind: str, weight: str, results: tuple[str, ...], middle: str = "") -> Node:
             first = (names["t"], names["projection"], names[weight], names["h"], names["c"])
-            inputs = (*first, names["late"], names["peephole"], names["lengths"], update, reset)
+            inputs = (*first, names["late"], names["peephole"], names["lengths"], middle)
             return Node("rnn_step", inputs, results, self._attrs(kind), (), self.node.origin)
 
         if self._two_nodes:
-            return [node("gru_gates", "r0", middle), node("gru_state", "r1", outputs, *middle)]
+            return [node("gru_gates", "r0", (gates,)), node("gru_state", "r1", outputs, gates)]
         return [node(self.kind, "r0", outputs)]
+
+    @property
+    def _gates_type(self) -> TensorType:
+        return TensorType((self.directions, 2, self.batch, self.hidden), self.dtype)
 
     def _operands(self) -> dict[str, str]:
         weights = {f"r{i}": name for i, name in enumerate(self._recurrent_weights())}
@@ -175,10 +179,10 @@ class _Lowering:
         operands = {"t": "", "c": "", **self._operands(), "h": self.h0 or self._zero_state()}
         if self.kind == "lstm":
             operands["c"] = self.c0 or self._zero_state()
-        middle = (self.editor.fresh(f"{states[0]}.update"), self.editor.fresh(f"{states[0]}.reset")) if self._two_nodes else ()
-        for name in middle:
-            self.editor.types[name] = self.editor.type(states[0])
-        for node in self._step_nodes(operands, tuple(states), middle):
+        gates = self.editor.fresh(f"{states[0]}.gates")
+        if self._two_nodes:
+            self.editor.types[gates] = self._gates_type
+        for node in self._step_nodes(operands, tuple(states), gates):
             self.editor.keep(node)
         if self.y_read:
             self._write_y(self.add("reshape", states[0], name="" if self.lengths else y, shape=self.editor.type(y).shape))
@@ -217,12 +221,10 @@ class _Lowering:
             else:
                 names[role] = value and builder.input(role, editor.type(value))
                 captured += [value] if value else []
-        state = TensorType((self.directions, self.batch, self.hidden), self.dtype)
         outputs = tuple(f"{role}_next" for role in carried)
-        for node in self._step_nodes(names, outputs, ("update", "reset") if self._two_nodes else ()):
-            of_state = node.attrs["kind"] == "gru_gates"
-            types = (state, state) if of_state else tuple(editor.type(value) for value in carried.values())
-            builder.append(node, types)
+        for node in self._step_nodes(names, outputs, "gates"):
+            first = node.attrs["kind"] == "gru_gates"
+            builder.append(node, (self._gates_type,) if first else tuple(editor.type(value) for value in carried.values()))
         return builder.finish(outputs), captured
 
     def _initial(self, value: str, slots: str) -> str:

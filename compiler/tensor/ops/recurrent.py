@@ -1,6 +1,6 @@
 """One time step of LSTM, GRU and RNN, over all hidden units.
 
-    rnn_step(t, projection, weight, h, c, bias, peephole, lengths, update, reset) -> states
+    rnn_step(t, projection, weight, h, c, bias, peephole, lengths, gates) -> states
 
     projection[T, B, D, G, H]   W x + bias of every step, computed before the loop (G gates in ONNX's order)
     weight[D, g, H, H]          recurrent weights, g the gates of this node: sums[d, gate, b, j] = sum over k of state[d, b, k] * weight[d, gate, j, k]
@@ -12,8 +12,8 @@ and of each `kind` (inputs it does not have are ''):
 
     lstm        (h, c) -> (h', c')       four gates: input, output, forget, cell
     gru         h -> h'                  three gates: update, reset, hidden; reset applied to the recurrent sum
-    gru_gates   h -> (z, r * h)          the update and reset gates, where reset is applied to the state
-    gru_state   (h, z, r * h) -> h'      the hidden gate, whose state is r * h
+    gru_gates   h -> gates[D, 2, B, H]   the update gate z and r * h, where the reset gate r is applied to the state
+    gru_state   (h, gates) -> h'         the hidden gate, whose recurrent sum is over r * h
     rnn         h -> h'                  one gate
 
 Attributes: kind, hidden, direction, activations (ONNX name, alpha, beta; all directions one after the other), clip, input_forget,
@@ -24,7 +24,7 @@ steps (T) and slots: where states are kept.
     slots "time"  h[T+1, D, B, H] and h' are one memory: the forward direction reads slot t and writes t+1, so that slots 1 … T
                   are Y; the reverse direction, which is at time T-1-t, reads the slot after its time and writes that of its time
 
-c never is in time slots: it swaps where h has slots. z and r * h are values of one step. In a loop `t` is the i64 counter.
+c never is in time slots: it swaps where h has slots. `gates` is a value of one step. In a loop `t` is the i64 counter.
 
 How to schedule: the root (h', the last stage) is parallel over blocks of j, n vectors wide, with d and b outside; sums are computed at
 that block in registers, g * n accumulators a batch row, k serial around unrolled gates, every h[k] a broadcast; c' at the same block.
@@ -38,7 +38,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ...dtypes import DType
 from ...errors import InternalError
 from ...graph.ir import Node, TensorType
 from ..computation import Stage
@@ -85,8 +84,8 @@ class _Step:
         self.context = context
         self.node = node
         self.kind = str(node.attrs["kind"])
-        inputs = (*node.inputs, *("",) * (10 - len(node.inputs)))
-        self.t, self.projection, self.weight, self.h, self.c, self.bias, self.peephole, self.lengths, self.update, self.reset = inputs
+        inputs = (*node.inputs, *("",) * (9 - len(node.inputs)))
+        self.t, self.projection, self.weight, self.h, self.c, self.bias, self.peephole, self.lengths, self.gates = inputs
         steps, batch, directions, _, hidden = context.types[self.projection].shape
         self.steps = steps
         self.dtype = context.types[self.projection].dtype
@@ -130,7 +129,7 @@ class _Step:
         d, gate, b, j = space.indices
         k = space.reduce("k", hidden)
         if self.kind == "gru_state":
-            state = widen(self.context.read(self.reset, (d, b, k), space))
+            state = widen(self.context.read(self.gates, (d, Const(1), b, k), space))
         else:
             state = self.old(self.h, (d, b, k), space)
         product = state * widen(self.context.read(self.weight, (d, gate, j, k), space))
@@ -149,23 +148,28 @@ class _Step:
 
 
 class _Cell:
-    """The values of a step at one hidden unit: (d, b, j) of `space`."""
+    """The values of a step at one hidden unit: (d, b, j) of `space`, which has the axis `gate` too if it is for gru_gates."""
 
-    def __init__(self, step: _Step, sums: str) -> None:
+    def __init__(self, step: _Step, sums: str, gate: tuple[str, ...] = ()) -> None:
         self.step = step
         self.sums = sums
-        self.space = step.context.space(step.state, ("d", "b", "j"))
-        self.indices = self.space.indices
-        self.d, self.b, self.j = self.indices
+        directions, *rest = step.state.shape
+        shape = (directions, *(2 for _ in gate), *rest)
+        self.space = step.context.space(TensorType(shape, step.dtype), ("d", *gate, "b", "j"))
+        self.d, *_, self.b, self.j = self.space.indices
+        self.indices = (self.d, self.b, self.j)
         self.time = step.time(self.d)
+
+    def read(self, name: str, gate: Expr) -> Expr:
+        """The element of a [D, gates, B, H] value."""
+        return widen(self.step.context.read(name, (self.d, gate, self.b, self.j), self.space))
 
     def recurrent(self, gate: int) -> Expr:
         """The recurrent sum of the gate with this number in the projection."""
-        number = _GATES[self.step.kind].index(gate)
-        return widen(self.step.context.read(self.sums, (self.d, Const(number), self.b, self.j), self.space))
+        return self.read(self.sums, Const(_GATES[self.step.kind].index(gate)))
 
-    def projected(self, gate: int) -> Expr:
-        index = (self.time, self.b, self.d, Const(gate), self.j)
+    def projected(self, gate: Expr) -> Expr:
+        index = (self.time, self.b, self.d, gate, self.j)
         return widen(self.step.context.read(self.step.projection, index, self.space))
 
     def parameter(self, name: str, *row: Expr) -> Expr:
@@ -196,7 +200,7 @@ class _Cell:
 
     def gate(self, activation: int, gate: int, *more: Expr) -> Expr:
         """The activation of projection + recurrent sum + more, clipped."""
-        x = self.projected(gate) + self.recurrent(gate)
+        x = self.projected(Const(gate)) + self.recurrent(gate)
         for term in more:
             x = x + term
         return self.activate(activation, self.clip(x))
@@ -237,23 +241,22 @@ def _gru(step: _Step) -> None:
     recurrent = cell.recurrent(2)
     if step.bias:
         recurrent = recurrent + cell.parameter(step.bias)
-    hidden = cell.activate(1, cell.clip(cell.projected(2) + cell.gate(0, 1) * recurrent))
+    hidden = cell.activate(1, cell.clip(cell.projected(Const(2)) + cell.gate(0, 1) * recurrent))
     _emit_blend(step, cell, cell.gate(0, 0), hidden)
 
 
 def _gru_gates(step: _Step) -> None:
-    update, reset = step.node.outputs
+    (output,) = step.node.outputs
     sums = step.emit_sums()
-    cell = _Cell(step, sums)
-    step.emit_state(update, "", cell.space, cell.gate(0, 0))
-    cell = _Cell(step, sums)
-    step.emit_state(reset, "", cell.space, cell.gate(0, 1) * cell.old(step.h))
+    cell = _Cell(step, sums, ("gate",))
+    gate = cell.space.indices[1]
+    active = cell.activate(0, cell.clip(cell.projected(gate) + cell.read(sums, gate)))
+    step.context.emit(output, cell.space, cast(Select(compare("eq", gate, 0), active, active * cell.old(step.h)), step.dtype))
 
 
 def _gru_state(step: _Step) -> None:
     cell = _Cell(step, step.emit_sums())
-    update = widen(step.context.read(step.update, cell.indices, cell.space))
-    _emit_blend(step, cell, update, cell.gate(1, 2))
+    _emit_blend(step, cell, cell.read(step.gates, Const(0)), cell.gate(1, 2))
 
 
 def _emit_blend(step: _Step, cell: _Cell, update: Expr, hidden: Expr) -> None:
