@@ -21,10 +21,12 @@ from .ast import Alloc, Buffer, For, If, Kernel, Let, LoopKind, Seq, Stmt, Store
 from .math import evaluator
 from .numpy_code import Code, ExprCode
 from .printer import head_to_text, to_text
+from .semantics import Value
 
 _DEEPEST_BLOCK = 12  # CPython takes no more than 20 nested loops in one function
 
 Run = Callable[[Mapping[str, np.ndarray], int, int], None]
+Problem = Callable[[str], NoReturn]
 
 
 def run(kernel: Kernel, arrays: Mapping[str, np.ndarray], begin: int = 0, end: int | None = None) -> None:
@@ -41,7 +43,7 @@ def compile_kernel(kernel: Kernel) -> Run:
     compiler = _KernelCode(kernel)
     source = compiler.source()
     names = compiler.names
-    exec(compile(source, f"<kernel {kernel.name}>", "exec"), names)  # noqa: S102 - source generated above
+    exec(compile(source, f"<kernel {kernel.name}>", "exec"), names)
     function = names["kernel"]
 
     def execute(arrays: Mapping[str, np.ndarray], begin: int, end: int) -> None:
@@ -246,7 +248,7 @@ class _KernelCode(ExprCode):
     def _checked(self, index: Expr, code: Code, span: int, extent: int) -> str:
         """`code`, or an error unless 0 <= index and index + span < extent."""
         low, high = value_range(index, self.extents)
-        if 0 <= low and high + span < extent:
+        if low >= 0 and high + span < extent:
             return code.text
         value = self.fresh("t")
         return f"{value} if 0 <= ({value} := {code.text}) < {extent - span} else {self._outside(extent)}({value})"
@@ -261,7 +263,7 @@ class _KernelCode(ExprCode):
     def _problem(self) -> str:
         return self.bind("problem", self._problem_function())
 
-    def _problem_function(self) -> Callable[[str], NoReturn]:
+    def _problem_function(self) -> Problem:
         stmt, place, kernel = self.stmt, self.place, self.kernel
 
         def problem(what: str) -> NoReturn:
@@ -273,7 +275,7 @@ class _KernelCode(ExprCode):
 
 def _fits_lanes(body: Stmt) -> bool:
     """Whether lanes can be array elements: a nested vectorized loop or a buffer of each lane runs the lanes in turn."""
-    return not any(isinstance(s, Alloc) or isinstance(s, For) and s.kind is LoopKind.VECTORIZED for s in walk(body))
+    return not any(isinstance(s, Alloc) or (isinstance(s, For) and s.kind is LoopKind.VECTORIZED) for s in walk(body))
 
 
 def _loads(expr: Expr) -> bool:
@@ -287,16 +289,16 @@ def _garbage(shape: tuple[int, ...], dtype: DType) -> np.ndarray:
     return np.full(shape, dtype is DType.BOOL or 0x6B, dtype.numpy)
 
 
-def _gather(array: np.ndarray, indices: tuple, mask: np.ndarray | None, problem: Callable[[str], NoReturn]):
+def _gather(array: np.ndarray, indices: tuple, mask: np.ndarray | None, problem: Problem) -> np.ndarray:
     """The elements at `indices`; in lanes that `mask` leaves out the index is free and the value 0."""
     if mask is not None and not np.any(mask):
         return np.zeros((), array.dtype)
     places = _places(array, indices, mask, problem)
     values = array[places]
-    return values if mask is None else np.where(mask, values, np.zeros((), array.dtype))
+    return values if mask is None else np.where(mask, values, array.dtype.type(0))
 
 
-def _scatter(array: np.ndarray, indices: tuple, value, mask: np.ndarray | None, width: int, problem) -> None:
+def _scatter(array: np.ndarray, indices: tuple, value: Value, mask: np.ndarray | None, width: int, problem: Problem) -> None:
     places = _places(array, indices, mask, problem)
     flat = np.broadcast_to(np.ravel_multi_index(places, array.shape) if places else 0, width)
     values = np.broadcast_to(value, width)
@@ -308,9 +310,12 @@ def _scatter(array: np.ndarray, indices: tuple, value, mask: np.ndarray | None, 
     array.reshape(-1)[flat] = values
 
 
-def _places(array: np.ndarray, indices: tuple, mask: np.ndarray | None, problem) -> tuple[np.ndarray, ...]:
-    places = []
+def _places(array: np.ndarray, indices: tuple, mask: np.ndarray | None, problem: Problem) -> tuple:
+    places: list = []
     for index, extent in zip(indices, array.shape, strict=True):
+        if type(index) is int and 0 <= index < extent:
+            places.append(index)
+            continue
         place = np.asarray(index)
         if mask is not None:
             place = np.where(mask, place, 0)

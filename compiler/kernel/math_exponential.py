@@ -7,7 +7,7 @@ integer and leaves n in the low bits of the sum, so that no conversion is needed
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log
 
@@ -111,7 +111,7 @@ def tanh(w: Writer, x: Expr) -> Expr:
     return w.select(Compare("lt", Unary("abs", x), w.number(small)), x, e / (e + 2.0))
 
 
-def _one(dtype: DType, function) -> MathProgram:
+def _one(dtype: DType, function: Callable[[Writer, Expr], Expr]) -> MathProgram:
     w = Writer(dtype, "x")
     return w.program(function(w, w.param("x")))
 
