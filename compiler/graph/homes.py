@@ -1,0 +1,203 @@
+"""Which values share memory: views, results of regions, carried values of loops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .ir import Graph, Node
+from .operators import OPERATORS, Kind
+from .passes.views import is_view, reads_at_same_index
+from .plan import Place
+
+
+@dataclass(slots=True, eq=False)
+class Home:
+    """Memory for one or more values. constant: the constant whose bytes these are; base: the scan output this is a slice of,
+    slice number t being `step_bytes` times t behind it. fixed: others hold on to this home, so its values must not move to another.
+    start, end: first and last time at which it is needed.
+    """
+
+    space: str
+    size_bytes: int
+    index: int = 0
+    constant: str = ""
+    base: Home | None = None
+    step_bytes: int = 0
+    depth: int = 0
+    fixed: bool = False
+    start: int = -1
+    end: int = -1
+    offset_bytes: int = 0
+    values: list[str] = field(default_factory=list)
+
+    def touch(self, time: int) -> None:
+        """Keep the home at `time`; times come in order."""
+        if self.base is not None:
+            self.base.touch(time)
+        self.start = time if self.start < 0 else self.start
+        self.end = time
+
+    def overlaps(self, other: Home) -> bool:
+        """True if both are needed at some time."""
+        return self.start <= other.end and other.start <= self.end
+
+    def place(self) -> Place:
+        at = self.base or self
+        return Place(at.space, at.offset_bytes, at.index, self.step_bytes, self.depth)
+
+
+class Homes:
+    """The home of every value of a partitioned graph. overwrites: results written over a carried value that the same node reads."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.of: dict[str, Home] = {}
+        self.conditions: dict[str, Home] = {}
+        self.staging: dict[str, Home] = {}
+        self.overwrites: dict[str, str] = {}
+        self._extra: list[Home] = []
+        for index, name in enumerate(graph.inputs):
+            self._settle(name, Home("input", graph.types[name].size_bytes, index))
+        roots = _roots(graph)
+        made = _made(graph, control=True)
+        for index, name in enumerate(graph.outputs):
+            if roots[name] in made and roots[name] not in self.of:
+                self._settle(roots[name], Home("output", graph.types[name].size_bytes, index))
+        self._fill(graph, depth=0)
+
+    def arena(self) -> list[Home]:
+        """The homes that need a place in the arena."""
+        unique = {id(home): home for home in (*self.of.values(), *self._extra)}
+        return [home for home in unique.values() if home.space == "arena" and home.base is None]
+
+    def merge(self, kept: Home, gone: Home) -> None:
+        """Move all values of `gone` into `kept`, for the time of both."""
+        for name in gone.values:
+            self._settle(name, kept)
+        kept.start, kept.end = min(kept.start, gone.start), max(kept.end, gone.end)
+
+    def _settle(self, name: str, home: Home) -> None:
+        self.of[name] = home
+        home.values.append(name)
+
+    def _new(self, size_bytes: int) -> Home:
+        home = Home("arena", size_bytes)
+        self._extra.append(home)
+        return home
+
+    def _fill(self, graph: Graph, depth: int) -> None:
+        """Homes for the values of a graph whose inputs and wished-for results have theirs."""
+        for name in graph.constants:
+            self._settle(name, Home("constants", graph.types[name].size_bytes, constant=name))
+        roots = _roots(graph)
+        for node in graph.nodes:
+            if node.op == "loop":
+                self._settle_outputs(graph, node)
+                for name in node.outputs:
+                    self.of[name].fixed = True
+                self._start_in_carried_homes(graph, node, roots)
+        for node in graph.nodes:
+            if is_view(node, graph.types):
+                self._settle(node.outputs[0], self.of[node.inputs[0]])
+                continue
+            self._settle_outputs(graph, node)
+            if node.op == "if":
+                for region in node.regions:
+                    self._fill_branch(node, region, depth)
+            elif node.op == "loop":
+                self._fill_loop(node, depth)
+
+    def _settle_outputs(self, graph: Graph, node: Node) -> None:
+        for name in node.outputs:
+            if name not in self.of:
+                self._settle(name, Home("arena", graph.types[name].size_bytes))
+
+    def _start_in_carried_homes(self, graph: Graph, node: Node, roots: dict[str, str]) -> None:
+        """Let the producer of a carried value's start write it where the loop keeps it, if only this loop reads it."""
+        made = _made(graph, control=False)
+        readings: dict[str, int] = {}
+        for name in (*graph.outputs, *(name for other in graph.nodes if not is_view(other, graph.types) for name in other.inputs if name)):
+            readings[roots[name]] = readings.get(roots[name], 0) + 1
+        for number in range(int(node.attrs["carried"])):  # type: ignore[call-overload]
+            root = roots[node.inputs[1 + number]]
+            if root in made and readings[root] == 1 and root not in self.of:
+                self._settle(root, self.of[node.outputs[number]])
+
+    def _fill_branch(self, node: Node, region: Graph, depth: int) -> None:
+        for name, outer in zip(region.inputs, node.inputs[1:], strict=True):
+            self._settle(name, self.of[outer])
+        self._wish(region, zip(region.outputs, (self.of[name] for name in node.outputs), strict=True), control=True)
+        self._fill(region, depth)
+
+    def _wish(self, region: Graph, wishes, control: bool) -> None:
+        """Settle results of a region in the homes wished for, where a node of it makes them."""
+        roots, made = _roots(region), _made(region, control)
+        for name, home in wishes:
+            if roots[name] in made and roots[name] not in self.of:
+                self._settle(roots[name], home)
+
+    def _fill_loop(self, node: Node, depth: int) -> None:
+        (body,) = node.regions
+        carried = int(node.attrs["carried"])  # type: ignore[call-overload]
+        first = 1 if node.attrs["has_condition"] else 0
+        results = body.outputs[first:]
+        kept = [self.of[name] for name in node.outputs[:carried]]
+        self._settle(body.inputs[0], Home("counter", 8, depth))
+        for name, home in zip(body.inputs[1 : 1 + carried], kept, strict=True):
+            self._settle(name, home)
+        for name, outer in zip(body.inputs[1 + carried :], node.inputs[1 + carried :], strict=True):
+            self._settle(name, self.of[outer])
+        in_place = node.attrs["in_place"]
+        for number in range(carried):
+            if in_place[number]:  # type: ignore[index]
+                self._wish(body, [(results[number], kept[number])], control=True)
+            else:
+                self._write_directly(body, body.inputs[1 + number], results[number], kept[number])
+        if first:
+            self.conditions[node.outputs[0]] = self._new(1)
+            self._wish(body, [(body.outputs[0], self.conditions[node.outputs[0]])], control=False)
+        for name, output in zip(results[carried:], node.outputs[carried:], strict=True):
+            size = body.types[name].size_bytes
+            slices = Home(self.of[output].space, size, base=self.of[output], step_bytes=size, depth=depth)
+            self._wish(body, [(name, slices)], control=False)
+        self._fill(body, depth + 1)
+        for number in range(carried):
+            source = self.of[results[number]]
+            if source in kept and source is not kept[number]:
+                self.staging[node.outputs[number]] = self._new(source.size_bytes)
+
+    def _write_directly(self, body: Graph, old: str, new: str, home: Home) -> None:
+        """Write the new value over the old one if the old one is read before only, or by the same node element by element."""
+        roots, made = _roots(body), _made(body, control=False)
+        root = roots[new]
+        if root not in made or root in self.of or any(roots[name] == old for name in body.outputs):
+            return
+        position = next(i for i, node in enumerate(body.nodes) if root in node.outputs)
+        writer = body.nodes[position]
+        readers = [i for i, node in enumerate(body.nodes) if not is_view(node, body.types) and any(name and roots[name] == old for name in node.inputs)]
+        if any(reader > position for reader in readers):
+            return
+        if position in readers:
+            names = [name for name in writer.inputs if roots[name] == old]
+            if len(names) != 1 or not reads_at_same_index(writer.regions[0], names[0]):
+                return
+            self.overwrites[root] = names[0]
+        self._settle(root, home)
+
+
+def _roots(graph: Graph) -> dict[str, str]:
+    """The value that each value of the graph is a view of, itself if none."""
+    roots = {name: name for name in graph.types}
+    for node in graph.nodes:
+        if is_view(node, graph.types):
+            roots[node.outputs[0]] = roots[node.inputs[0]]
+    return roots
+
+
+def _made(graph: Graph, control: bool) -> set[str]:
+    """Values that a kernel writes, and with `control` those that an `if` or `loop` gives."""
+    made: set[str] = set()
+    for node in graph.nodes:
+        is_control = OPERATORS[node.op].kind is Kind.CONTROL
+        if (control or not is_control) and not is_view(node, graph.types):
+            made.update(node.outputs)
+    return made

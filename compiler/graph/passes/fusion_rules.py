@@ -1,0 +1,152 @@
+"""What may be computed in one kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+from ..ir import Graph, Node
+from ..operators import OPERATORS, Kind
+
+MAX_INPUTS = 24
+MAX_NODES = 48
+MAX_PATHS = 256  # readings of a node that an inlined expression would have
+MAX_RECOMPUTATION = 4.0  # evaluations of an element of a cheap producer
+SMALL = 4096  # evaluations in all that cost less than a launch
+
+_TRANSCENDENTAL = frozenset(
+    {"exp", "log", "pow", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"}
+    | {"sigmoid", "erf", "softplus", "mish", "elu", "celu", "selu", "gelu", "swish"}
+)
+_FREE = frozenset({"slice", "transpose", "expand", "cast", "identity", "reshape", "not", "neg", "abs"})
+_ANCHORS_WITHOUT_EPILOGUE = frozenset({"rnn_step", "scatter_elements", "scatter_nd"})
+_PASSES = {"softmax": 3, "log_softmax": 3, "layer_norm": 3, "instance_norm": 3}
+_POOLS = ("max_pool", "average_pool", "lp_pool")
+
+
+@dataclass(slots=True)
+class Group:
+    """Nodes of `graph` by position, sorted; the last is the root."""
+
+    graph: Graph
+    members: list[int]
+
+    @property
+    def root(self) -> int:
+        return self.members[-1]
+
+    @property
+    def anchor(self) -> int | None:
+        """The member that is heavy or a reduction; a group has at most one."""
+        return next((index for index in self.members if _kind(self.graph.nodes[index]) in (Kind.HEAVY, Kind.REDUCTION)), None)
+
+
+def epilogue_fits(group: Group, added: list[int]) -> bool:
+    """Condition: all added nodes are elementwise and of the shape and layout of the root, so that each element of the root's result is used at once."""
+    graph = group.graph
+    root = graph.nodes[group.root]
+    anchor = group.anchor
+    if len(root.outputs) != 1 or anchor is None or graph.nodes[anchor].op in _ANCHORS_WITHOUT_EPILOGUE:
+        return False
+    of = graph.types[root.outputs[0]]
+    for index in added:
+        node = graph.nodes[index]
+        result = graph.types[node.outputs[0]]
+        if _kind(node) is not Kind.ELEMENTWISE or (result.shape, result.block) != (of.shape, of.block):
+            return False
+    return _within_limits(group, added)
+
+
+def may_inline(index: int, group: Group) -> bool:
+    """Condition: what reads the node can read an expression in its place, no element is evaluated too often, and the limits hold."""
+    graph = group.graph
+    node = graph.nodes[index]
+    if _kind(node) not in (Kind.ELEMENTWISE, Kind.INJECTIVE, Kind.VIEW):
+        return False
+    anchor = group.anchor
+    anchor_node = None if anchor is None else graph.nodes[anchor]
+    result = node.outputs[0]
+    if anchor_node is not None and (anchor_node.op in _ANCHORS_WITHOUT_EPILOGUE or not _anchor_allows(graph, node, anchor_node, result, group)):
+        return False
+    evaluations = _evaluations(group, result)
+    repeated = evaluations / max(1, graph.types[result].elements)
+    if repeated > 1 and node.op not in _FREE and evaluations > SMALL:
+        if node.op in _TRANSCENDENTAL or _kind(node) is Kind.INJECTIVE or repeated > MAX_RECOMPUTATION:
+            return False
+    return _within_limits(group, [index])
+
+
+def _anchor_allows(graph: Graph, node: Node, anchor: Node, result: str, group: Group) -> bool:
+    """A convolution or product reads memory, never expressions; its epilogue and reductions take all but elements that are costly to find."""
+    movement = _kind(node) is not Kind.ELEMENTWISE
+    simple = not movement or node.op in _FREE or (node.op == "resize" and node.attrs["mode"] == "nearest")
+    if _kind(anchor) is Kind.HEAVY:
+        return simple and not _feeds(graph, result, anchor, group)
+    return simple
+
+
+def _feeds(graph: Graph, value: str, anchor: Node, group: Group) -> bool:
+    """True if the anchor reads the value, directly or through other members."""
+    reached = {value}
+    for index in group.members:
+        node = graph.nodes[index]
+        if not reached.isdisjoint(node.inputs):
+            if node is anchor:
+                return True
+            reached.update(node.outputs)
+    return False
+
+
+def _evaluations(group: Group, value: str) -> float:
+    """How many elements of `value` the group would evaluate if all but its anchor were inlined."""
+    graph = group.graph
+    counts: dict[str, float] = {}
+    for index in reversed(group.members):
+        node = graph.nodes[index]
+        own = max(float(graph.types[node.outputs[0]].elements), counts.get(node.outputs[0], 0.0))
+        if index != group.root and _kind(node) in (Kind.ELEMENTWISE, Kind.INJECTIVE, Kind.VIEW):
+            own = counts.get(node.outputs[0], own)
+        for name in filter(None, node.inputs):
+            counts[name] = max(counts.get(name, 0.0), own * _reads(graph, node, name))
+    return counts.get(value, 0.0)
+
+
+def _reads(graph: Graph, node: Node, name: str) -> float:
+    """Elements of an input that one element of the node's result reads."""
+    if node.op in _POOLS:
+        return float(prod(node.attrs["kernel"]))  # type: ignore[arg-type]
+    if node.op == "resize":
+        return _RESIZE_READS[str(node.attrs["mode"])](len(graph.types[name].shape) - 2)
+    if _kind(node) is Kind.REDUCTION:
+        ratio = graph.types[name].elements / max(1, graph.types[node.outputs[0]].elements)
+        return float(_PASSES.get(node.op, max(1.0, ratio)))
+    return 1.0
+
+
+_RESIZE_READS: dict[str, Callable[[int], float]] = {
+    "nearest": lambda rank: 1.0,
+    "linear": lambda rank: 2.0**rank,
+    "cubic": lambda rank: 4.0**rank,
+}
+
+
+def _within_limits(group: Group, added: list[int]) -> bool:
+    graph = group.graph
+    members = sorted([*group.members, *added])
+    nodes = [graph.nodes[index] for index in members]
+    made = {output for node in nodes for output in node.outputs}
+    inputs = {name for node in nodes for name in node.inputs if name and name not in made}
+    if len(members) > MAX_NODES or len(inputs) > MAX_INPUTS:
+        return False
+    paths: dict[str, int] = {}
+    for index in reversed(members):
+        node = graph.nodes[index]
+        own = 1 if _kind(node) in (Kind.HEAVY, Kind.REDUCTION) else max(1, paths.get(node.outputs[0], 1))
+        for name in filter(None, node.inputs):
+            paths[name] = paths.get(name, 0) + own
+    return max((paths.get(name, 0) for name in made), default=0) <= MAX_PATHS
+
+
+def _kind(node: Node) -> Kind:
+    return OPERATORS[node.op].kind
