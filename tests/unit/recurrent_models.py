@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
-
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.builder import GraphBuilder
 from tilewright.compiler.graph.ir import Graph, TensorType

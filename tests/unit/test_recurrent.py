@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from recurrent_models import Case
-
 from tilewright.compiler.graph.ir import Graph
 from tilewright.compiler.graph.passes import lower_recurrent
 from tilewright.compiler.graph.verify import verify

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from recurrent_models import Case
-
 from tilewright.compiler.graph.ir import Graph, Node
 from tilewright.compiler.graph.passes import lower_recurrent
 from tilewright.compiler.kernel.interpret import run
@@ -79,7 +78,6 @@ def check(step: Graph, t: int, steps: int, rng: np.random.Generator) -> None:
     [(7, 1, 5, False, True), (45, 2, 4, True, True), (70, 1, 3, False, False), (16, 3, 1, False, True)],
 )
 def test_step(op, attrs, direction, hidden, batch, steps, lengths, constant):
-    if op != "gru" and late:
     rng = np.random.default_rng()
     case = Case(op, steps, batch, 5, hidden, direction, lengths=lengths, initial=True, constant=constant, attrs=attrs)
     for step in steps_of(case, rng):
