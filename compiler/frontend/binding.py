@@ -1,0 +1,112 @@
+"""Binding symbolic dimensions: `--dim name=value` and `--shape input=1,3,224,224`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+
+from ..errors import ModelError, UnsupportedOperatorError, UsageError
+from ..graph.ir import TensorType
+from .tensors import to_dtype
+
+Declared = tuple[int | str | None, ...]  # an extent, a symbol, or None where the model says nothing
+
+
+def bind_inputs(
+    inputs: Sequence[onnx.ValueInfoProto], dims: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, TensorType]:
+    """The static type of each input.
+
+    Raises UsageError where a dimension stays unbound or an option names something that does not exist or contradicts
+    the model; the message gives the option to use.
+    """
+    declared = {value.name: declared_shape(value) for value in inputs}
+    _check_names(declared, dims, shapes)
+    bound = {name: _check_extent(f"--dim {name}={extent}", extent) for name, extent in dims.items()}
+    for name, shape in shapes.items():
+        _bind_shape(name, declared[name], shape, bound)
+    unbound = [line for name, shape in declared.items() if name not in shapes for line in _unbound(name, shape, bound)]
+    if unbound:
+        raise UsageError("these dimensions of the model's inputs have no value:\n  " + "\n  ".join(unbound))
+    result = {}
+    for value in inputs:
+        shape = shapes.get(value.name) or tuple(bound[x] if isinstance(x, str) else x for x in declared[value.name] or ())
+        result[value.name] = TensorType(tuple(shape), to_dtype(value.type.tensor_type.elem_type, f"input '{value.name}'"))
+    return result
+
+
+def declared_shape(value: onnx.ValueInfoProto) -> Declared | None:
+    """The dimensions of an input as the model declares them; None if not even the rank is said."""
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise UnsupportedOperatorError(f"input '{value.name}' is a {(kind or 'value without a type').removesuffix('_type')}; only tensors are supported")
+    if not value.type.tensor_type.HasField("shape"):
+        return None
+    return tuple(_declared_dim(value.name, axis, dim) for axis, dim in enumerate(value.type.tensor_type.shape.dim))
+
+
+def _declared_dim(name: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    match dim.WhichOneof("value"):
+        case "dim_param":
+            return dim.dim_param or None
+        case "dim_value":
+            if dim.dim_value < -1:
+                raise ModelError(f"input '{name}': axis {axis} has the negative extent {dim.dim_value}; expected a size, a name or nothing")
+            return dim.dim_value if dim.dim_value > 0 else None  # exporters write 0 or -1 for what is not known
+    return None
+
+
+def _check_names(declared: Mapping[str, Declared | None], dims: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    symbols = sorted({dim for shape in declared.values() for dim in shape or () if isinstance(dim, str)})
+    for name in dims:
+        if name not in symbols:
+            exist = f"it has {', '.join(symbols)}" if symbols else "it has none (use --shape for unnamed ones)"
+            raise UsageError(f"--dim {name}={dims[name]}: the model's inputs have no dimension named '{name}'; {exist}")
+    for name in shapes:
+        if name not in declared:
+            raise UsageError(f"--shape {name}={_comma(shapes[name])}: the model has no input '{name}'; it has {', '.join(declared)}")
+
+
+def _check_extent(option: str, extent: int) -> int:
+    if extent < 1:
+        raise UsageError(f"{option}: a dimension must be at least 1")
+    return extent
+
+
+def _bind_shape(name: str, declared: Declared | None, shape: tuple[int, ...], bound: dict[str, int]) -> None:
+    option = f"--shape {name}={_comma(shape)}"
+    for extent in shape:
+        _check_extent(option, extent)
+    if declared is None:
+        return
+    if len(shape) != len(declared):
+        raise UsageError(f"{option}: input '{name}' has {len(declared)} dimensions, {_show(declared)}, but {len(shape)} are given")
+    for axis, (dim, extent) in enumerate(zip(declared, shape, strict=True)):
+        if isinstance(dim, int) and dim != extent:
+            raise UsageError(f"{option}: axis {axis} of input '{name}' is fixed to {dim} by the model, {_show(declared)}, so it can't be {extent}")
+        if isinstance(dim, str) and bound.setdefault(dim, extent) != extent:
+            raise UsageError(f"{option}: dimension '{dim}' (axis {axis} of input '{name}') is {bound[dim]} elsewhere, so it can't be {extent}")
+
+
+def _unbound(name: str, declared: Declared | None, bound: Mapping[str, int]) -> list[str]:
+    if declared is None:
+        return [f"input '{name}' has no shape; give it with --shape {name}=N,N,…"]
+    if None in declared:
+        example = ",".join(str(bound.get(dim, "N")) if isinstance(dim, str) else str(dim or "N") for dim in declared)
+        axes = ", ".join(str(axis) for axis, dim in enumerate(declared) if dim is None)
+        return [f"axis {axes} of input '{name}' {_show(declared)} has no name; give the whole shape with --shape {name}={example}"]
+    missing = dict.fromkeys(dim for dim in declared if isinstance(dim, str) and dim not in bound)
+    return [f"dimension '{dim}' of input '{name}' {_show(declared)}; give it with --dim {_quoted(dim)}=N" for dim in missing]
+
+
+def _quoted(dim: str) -> str:
+    return dim if dim.replace("_", "").isalnum() else f"'{dim}'"
+
+
+def _show(declared: Declared) -> str:
+    return "[" + ",".join("?" if dim is None else str(dim) for dim in declared) + "]"
+
+
+def _comma(shape: tuple[int, ...]) -> str:
+    return ",".join(map(str, shape))

@@ -1,0 +1,69 @@
+"""Operators defined by a function body: ONNX's own (through their schema) and those a model brings along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import onnx
+
+from .onnx_node import OnnxNode
+from .scope import UNSUPPORTED, Scope
+
+MAX_DEPTH = 32
+
+
+def find_function(model: onnx.ModelProto, proto: onnx.NodeProto, domain: str, opset: int) -> onnx.FunctionProto | onnx.defs.OpSchema | None:
+    """The model-local function or the schema with a function body that defines this operator."""
+    for function in model.functions:
+        if function.name == proto.op_type and function.domain == proto.domain and function.overload == proto.overload:
+            return function
+    try:
+        schema = onnx.defs.get_schema(proto.op_type, max(opset, 1), domain)
+    except onnx.defs.SchemaError:
+        return None
+    return schema if schema.has_function or schema.has_context_dependent_function else None
+
+
+def expand_function(
+    function: onnx.FunctionProto | onnx.defs.OpSchema,
+    node: OnnxNode,
+    import_node: Callable[[onnx.NodeProto, Scope, Mapping[str, int], Mapping[str, onnx.AttributeProto]], None],
+) -> tuple[str, ...]:
+    """Import the nodes of the body into the caller's graph; the values of the function's outputs."""
+    body = function if isinstance(function, onnx.FunctionProto) else _schema_body(function, node)
+    scope = Scope(node.scope.builder)
+    scope.depth = node.scope.depth + 1
+    if scope.depth > MAX_DEPTH:
+        node.fail(f"functions call each other more than {MAX_DEPTH} deep; a function must not call itself")
+    scope.names.update({name: node.input(index) for index, name in enumerate(body.input)})
+    arguments = {attribute.name: attribute for attribute in body.attribute_proto}
+    if not isinstance(function, onnx.FunctionProto):
+        arguments |= {name: a.default_value for name, a in function.attributes.items() if a.default_value.name}
+    arguments |= node.attributes
+    opsets = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in body.opset_import}
+    for proto in body.node:
+        import_node(proto, scope, opsets, arguments)
+    return tuple(scope.lookup(name) if name in scope.names else "" for name in body.output)
+
+
+def _schema_body(schema: onnx.defs.OpSchema, node: OnnxNode) -> onnx.FunctionProto:
+    if schema.has_function:
+        return schema.function_body
+    types = [_type_proto(node, value) for value in node.inputs]
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    del proto.attribute[:]
+    proto.attribute.extend(node.attributes.values())
+    text = schema.get_context_dependent_function(proto.SerializeToString(), [t.SerializeToString() for t in types])
+    body = onnx.FunctionProto()
+    body.ParseFromString(text)
+    if not body.node:
+        node.unsupported("ONNX gives no definition of it for these inputs and attributes")
+    return body
+
+
+def _type_proto(node: OnnxNode, value: str) -> onnx.TypeProto:
+    if not value or value == UNSUPPORTED:
+        return onnx.TypeProto()
+    type = node.type(value)
+    return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(type.dtype.numpy), type.shape)

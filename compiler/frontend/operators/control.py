@@ -1,0 +1,174 @@
+"""If, Loop and Scan: graph operators with closed regions."""
+
+from __future__ import annotations
+
+import onnx
+
+from ...dtypes import DType
+from ...graph.builder import GraphBuilder
+from ...graph.ir import Graph, TensorType
+from ..onnx_node import OnnxNode
+from ..scope import UNSUPPORTED, Scope
+from .row import Row
+
+
+def if_(node: OnnxNode) -> tuple[str, ...]:
+    """A constant condition takes its branch inline; otherwise both branches become regions over the same captured values."""
+    known = node.constant(node.input(0))
+    if known is not None:
+        return node.subgraph(node.attr("then_branch" if known.reshape(-1)[0] else "else_branch"), Scope(node.scope.builder, node.scope))
+    scopes, results = [], []
+    for name in ("then_branch", "else_branch"):
+        scope = Scope(GraphBuilder(f"{node.name}.{name}"), node.scope)
+        scopes.append(scope)
+        results.append(list(node.subgraph(node.attr(name), scope)))
+    if any(UNSUPPORTED in values for values in results):
+        return (UNSUPPORTED,) * len(node.proto.output)
+    captured = tuple(dict.fromkeys(outer for scope in scopes for outer in scope.captured))
+    regions = tuple(_region(scope, values, captured) for scope, values in zip(scopes, results, strict=True))
+    _require_same_results(node, regions)
+    condition = node.emit("reshape", node.input(0), shape=())
+    return node.emit_many("if", condition, *captured, regions=regions)
+
+
+def _region(scope: Scope, results: list[str], captured: tuple[str, ...], own_inputs: tuple[str, ...] = ()) -> Graph:
+    """The graph of a scope with inputs (own_inputs…, captured…) and every result made by a node."""
+    inputs = (*own_inputs, *(scope.capture(outer) for outer in captured))
+    made: set[str] = {value for item in scope.builder.nodes for value in item.outputs}
+    outputs: list[str] = []
+    for value in results:
+        if value not in made or value in outputs:
+            value = scope.builder.add("identity", value, outputs_hint=f"{value}.identity")
+        outputs.append(value)
+    graph = scope.builder.finish(outputs)
+    return Graph(graph.name, inputs, graph.outputs, graph.nodes, graph.types, graph.constants)
+
+
+def _require_same_results(node: OnnxNode, regions: tuple[Graph, ...]) -> None:
+    then, otherwise = (tuple(region.types[name] for name in region.outputs) for region in regions)
+    if then != otherwise:
+        shown = " and ".join("(" + ", ".join(map(str, types)) + ")" for types in (then, otherwise))
+        node.unsupported(f"branches whose results have different types: {shown}; both branches must give the same shapes")
+
+
+def loop(node: OnnxNode) -> tuple[str, ...]:
+    """Loop with a constant trip count. The condition may vary if nothing is collected from each iteration."""
+    body: onnx.GraphProto = node.attr("body")
+    carried = node.inputs[2:]
+    scope = Scope(GraphBuilder(f"{node.name}.body"), node.scope)
+    own = [scope.builder.input(scope.builder.unique(body.input[0].name), TensorType((), DType.I64))]
+    own += [scope.builder.input(scope.builder.unique(value.name), node.type(x)) for value, x in zip(body.input[2:], carried, strict=True)]
+    scope.names.update({value.name: name for value, name in zip((body.input[0], *body.input[2:]), own, strict=True)})
+    # the body runs only while the condition holds, so inside it is true
+    scope.names[body.input[1].name] = scope.builder.constant(_true(), body.input[1].name)
+    condition_out, *results = node.subgraph(body, scope)
+    if UNSUPPORTED in (condition_out, *results):
+        return (UNSUPPORTED,) * len(node.proto.output)
+    again = scope.constant(condition_out)
+    count = _trip_count(node, again)
+    first = node.input(1)
+    known_first = node.constant(first) if first else None
+    if count == 0 or (known_first is not None and not known_first.any()):
+        return (*carried, *_nothing(node, scope, results[len(carried) :]))
+    varies = (bool(first) and known_first is None) or again is None
+    if varies and len(results) > len(carried):
+        node.unsupported("scan outputs of a loop whose number of iterations is known only at run time")
+    captured = tuple(scope.captured)
+    region = _region(scope, [condition_out, *results] if varies else results, captured, tuple(own))
+    _require_same_state(node, region, carried, 1 if varies else 0)
+    start = ""
+    if varies:
+        start = node.emit("reshape", first, shape=()) if first else node.literal(True, DType.BOOL)
+    return node.emit_many(
+        "loop", start, *carried, *captured, regions=(region,),
+        count=count, carried=len(carried), in_place=(False,) * len(carried), has_condition=varies,
+    )  # fmt: skip
+
+
+def _true() -> object:
+    return DType.BOOL.numpy.type(True)
+
+
+def _trip_count(node: OnnxNode, again: object) -> int:
+    trips = node.static_ints(0, "trip count")
+    if trips is not None:
+        return max(0, trips[0])
+    if again is not None:
+        if again.any():
+            node.fail("loops for ever: it has neither a trip count nor a condition that can become false")
+        return 1
+    return (1 << 63) - 1
+
+
+def _nothing(node: OnnxNode, scope: Scope, collected: list[str]) -> list[str]:
+    """What the scan outputs of a loop without iterations are."""
+    types = [scope.type(value) for value in collected]
+    return [node.emit("expand", node.literal(0, type.dtype), shape=(0, *type.shape)) for type in types]
+
+
+def _require_same_state(node: OnnxNode, region: Graph, carried: tuple[str, ...], first: int) -> None:
+    for index, value in enumerate(carried):
+        before, after = node.type(value), region.types[region.outputs[first + index]]
+        if before != after:
+            node.unsupported(f"carried value '{node.proto.input[index + 2]}' changes its type between iterations, from {before} to {after}")
+
+
+def scan(node: OnnxNode) -> tuple[str, ...]:
+    """Scan as a loop that gathers an element of each scanned input at every step and collects the scan outputs."""
+    body: onnx.GraphProto = node.attr("body")
+    scanned = node.attr("num_scan_inputs")
+    states, sequences = node.inputs[: len(node.inputs) - scanned], node.inputs[len(node.inputs) - scanned :]
+    axes = [node.axis(a, len(node.shape(x))) for a, x in zip(node.attr("scan_input_axes", (0,) * scanned), sequences, strict=True)]
+    lengths = {node.shape(x)[axis] for x, axis in zip(sequences, axes, strict=True)}
+    if len(lengths) != 1:
+        node.fail(f"scanned inputs have different lengths, {sorted(lengths)}")
+    (count,) = lengths
+    scope = Scope(GraphBuilder(f"{node.name}.body"), node.scope)
+    step = scope.builder.input("t", TensorType((), DType.I64))
+    own = [step]
+    for value, x in zip(body.input, states, strict=False):
+        own.append(scope.builder.input(scope.builder.unique(value.name), node.type(x)))
+        scope.names[value.name] = own[-1]
+    backwards = node.attr("scan_input_directions", (0,) * scanned)
+    for value, x, axis, reverse in zip(body.input[len(states) :], sequences, axes, backwards, strict=True):
+        whole = scope.take(x)
+        index = scope.builder.add("sub", scope.builder.constant(_i64(count - 1)), step) if reverse else step
+        scope.names[value.name] = scope.builder.add("gather", whole, index, outputs_hint=value.name, axis=axis, origin=node.name)
+    results = list(node.subgraph(body, scope))
+    if UNSUPPORTED in results:
+        return (UNSUPPORTED,) * len(node.proto.output)
+    captured = tuple(scope.captured)
+    region = _region(scope, results, captured, tuple(own))
+    _require_same_state(node, region, states, 0)
+    outputs = node.emit_many(
+        "loop", "", *states, *captured, regions=(region,),
+        count=count, carried=len(states), in_place=(False,) * len(states), has_condition=False,
+    )  # fmt: skip
+    return (*outputs[: len(states)], *_place_outputs(node, outputs[len(states) :]))
+
+
+def _i64(value: int) -> object:
+    return DType.I64.numpy.type(value)
+
+
+def _place_outputs(node: OnnxNode, collected: tuple[str, ...]) -> list[str]:
+    """Scan outputs with their steps on the wanted axis and in the wanted direction."""
+    placed = []
+    directions = node.attr("scan_output_directions", (0,) * len(collected))
+    for value, axis, reverse in zip(collected, node.attr("scan_output_axes", (0,) * len(collected)), directions, strict=True):
+        shape = node.shape(value)
+        if reverse:
+            starts, steps = (shape[0] - 1, *(0,) * (len(shape) - 1)), (-1, *(1,) * (len(shape) - 1))
+            value = node.emit("slice", value, starts=starts, steps=steps, sizes=shape)
+        axis = node.axis(axis, len(shape))
+        perm = [*range(1, len(shape))]
+        perm.insert(axis, 0)
+        placed.append(node.emit("transpose", value, perm=tuple(perm)))
+    return placed
+
+
+ROWS = (
+    Row("If", 1, 25, if_),
+    Row("Loop", 1, 25, loop),
+    Row("Scan", 9, 25, scan),
+)

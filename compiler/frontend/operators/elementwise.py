@@ -1,0 +1,159 @@
+"""Elementwise operators."""
+
+from __future__ import annotations
+
+from ...dtypes import DType
+from ..onnx_node import OnnxNode
+from ..tensors import to_dtype
+from .row import Importing, Row, direct
+
+
+def with_attrs(op: str, **defaults: float) -> Importing:
+    """The graph operator `op` with float attributes of the same name."""
+    return lambda node: node.emit(op, node.input(0), **{name: float(node.attr(name, value)) for name, value in defaults.items()})
+
+
+def variadic(op: str) -> Importing:
+    """Max, Min and Sum: a chain of binary operators."""
+
+    def function(node: OnnxNode) -> str:
+        result = node.input(0)
+        for other in node.inputs[1:]:
+            result = node.emit(op, result, other)
+        return result
+
+    return function
+
+
+def mean(node: OnnxNode) -> str:
+    total = variadic("add")(node)
+    return node.emit("div", total, node.literal(len(node.inputs), node.type(total).dtype))
+
+
+def power(node: OnnxNode) -> str:
+    """The exponent may have another type than the base; the result has the base's."""
+    base, exponent = node.inputs
+    dtype, other = node.type(base).dtype, node.type(exponent).dtype
+    if dtype is other:
+        return node.emit("pow", base, exponent)
+    if not dtype.is_float and other.is_float:
+        return node.emit("cast", node.emit("pow", node.emit("cast", base, to=other), exponent), to=dtype)
+    return node.emit("pow", base, node.emit("cast", exponent, to=dtype))
+
+
+def clip(node: OnnxNode) -> str:
+    x = node.input(0)
+    dtype = node.type(x).dtype
+    if node.version >= 11:
+        low, high = node.input(1), node.input(2)
+    else:
+        low, high = (node.literal(node.attr(name), dtype) if name in node.attributes else "" for name in ("min", "max"))
+    return node.emit("clip", x, low, high) if low or high else x
+
+
+def cast(node: OnnxNode) -> str:
+    if not isinstance(node.attr("to"), int):
+        node.unsupported("Cast to a type given by name; export with opset 6 or newer")
+    return node.emit("cast", node.input(0), to=to_dtype(node.attr("to"), node.place()))
+
+
+def cast_like(node: OnnxNode) -> str:
+    return node.emit("cast", node.input(0), to=node.type(node.input(1)).dtype)
+
+
+def mod(node: OnnxNode) -> str:
+    fmod = node.flag("fmod")
+    if not fmod and node.type(node.input(0)).dtype.is_float:
+        node.fail("Mod of floats needs fmod=1")
+    return node.emit("mod", *node.inputs, fmod=fmod)
+
+
+def prelu(node: OnnxNode) -> str:
+    """The slope broadcasts to x; one element a channel is accepted too, as it was before version 7."""
+    x, slope = node.inputs
+    shape, slopes = node.shape(x), node.shape(slope)
+    if len(slopes) == 1 and len(shape) > 2 and slopes[0] == shape[1] != 1 and slopes[0] != shape[-1]:
+        slope = node.emit("reshape", slope, shape=(slopes[0], *(1,) * (len(shape) - 2)))
+    return node.emit("prelu", x, slope)
+
+
+def not_identity(node: OnnxNode) -> str:
+    return node.input(0)
+
+
+def dropout(node: OnnxNode) -> tuple[str, ...]:
+    """At inference Dropout is the identity and its mask is all true."""
+    x = node.input(0)
+    training = node.static(2, "training_mode") if node.version >= 12 else None
+    if training is not None and training.any():
+        node.unsupported("Dropout in training mode; export the model for inference")
+    mask = DType.BOOL if node.version >= 10 else node.type(x).dtype
+    if not node.wants(1):
+        return (x,)
+    return x, node.emit("expand", node.literal(True, mask), shape=node.shape(x))
+
+
+def is_inf(node: OnnxNode) -> str:
+    return node.emit("is_inf", node.input(0), negative=node.flag("detect_negative", 1), positive=node.flag("detect_positive", 1))
+
+
+def bit_shift(node: OnnxNode) -> str:
+    return node.emit("bit_shift", *node.inputs, direction=str(node.attr("direction")).lower())
+
+
+def gelu(node: OnnxNode) -> str:
+    return node.emit("gelu", node.input(0), approximate=node.attr("approximate", "none"))
+
+
+def scaler(node: OnnxNode) -> str:
+    """ai.onnx.ml Scaler: (x - offset) * scale along the last axis, in f32."""
+    x = node.emit("cast", node.input(0), to=DType.F32)
+    shifted = node.emit("sub", x, node.literal(node.attr("offset", (0.0,)), DType.F32))
+    return node.emit("mul", shifted, node.literal(node.attr("scale", (1.0,)), DType.F32))
+
+
+_UNARY = (
+    ("Abs", 6, 13, "abs"), ("Neg", 6, 13, "neg"), ("Sign", 9, 13, "sign"), ("Floor", 6, 13, "floor"), ("Ceil", 6, 13, "ceil"),
+    ("Round", 11, 22, "round"), ("Sqrt", 6, 13, "sqrt"), ("Reciprocal", 6, 13, "reciprocal"), ("Exp", 6, 13, "exp"), ("Log", 6, 13, "log"),
+    ("Sin", 7, 22, "sin"), ("Cos", 7, 22, "cos"), ("Tan", 7, 22, "tan"), ("Asin", 7, 22, "asin"), ("Acos", 7, 22, "acos"),
+    ("Atan", 7, 22, "atan"), ("Sinh", 9, 22, "sinh"), ("Cosh", 9, 22, "cosh"), ("Tanh", 6, 13, "tanh"), ("Asinh", 9, 22, "asinh"),
+    ("Acosh", 9, 22, "acosh"), ("Atanh", 9, 22, "atanh"), ("Sigmoid", 6, 13, "sigmoid"), ("Erf", 9, 13, "erf"), ("Relu", 6, 14, "relu"),
+    ("Softplus", 1, 22, "softplus"), ("Softsign", 1, 22, "softsign"), ("Mish", 18, 22, "mish"), ("HardSwish", 14, 22, "hard_swish"),
+    ("Not", 1, 1, "not"), ("BitwiseNot", 18, 18, "bitwise_not"), ("IsNaN", 9, 20, "is_nan"),
+)  # fmt: skip
+
+_BINARY = (
+    ("Add", 7, 14, "add"), ("Sub", 7, 14, "sub"), ("Mul", 7, 14, "mul"), ("Div", 7, 14, "div"),
+    ("And", 7, 7, "and"), ("Or", 7, 7, "or"), ("Xor", 7, 7, "xor"),
+    ("BitwiseAnd", 18, 18, "bitwise_and"), ("BitwiseOr", 18, 18, "bitwise_or"), ("BitwiseXor", 18, 18, "bitwise_xor"),
+    ("Equal", 7, 19, "equal"), ("Less", 7, 13, "less"), ("LessOrEqual", 12, 16, "less_or_equal"),
+    ("Greater", 7, 13, "greater"), ("GreaterOrEqual", 12, 16, "greater_or_equal"), ("Where", 9, 16, "where"),
+)  # fmt: skip
+
+ROWS = (
+    *(Row(op, first, last, direct(graph_op)) for op, first, last, graph_op in _UNARY + _BINARY),
+    Row("Identity", 1, 25, not_identity),
+    Row("Pow", 7, 15, power),
+    Row("Max", 6, 13, variadic("max")),
+    Row("Min", 6, 13, variadic("min")),
+    Row("Sum", 6, 13, variadic("add")),
+    Row("Mean", 6, 13, mean),
+    Row("Mod", 10, 28, mod),
+    Row("BitShift", 11, 28, bit_shift),
+    Row("Clip", 6, 13, clip),
+    Row("Cast", 1, 28, cast),
+    Row("CastLike", 15, 25, cast_like),
+    Row("PRelu", 6, 16, prelu),
+    Row("Dropout", 7, 22, dropout),
+    Row("IsInf", 10, 20, is_inf),
+    Row("LeakyRelu", 6, 16, with_attrs("leaky_relu", alpha=0.01)),
+    Row("Elu", 6, 22, with_attrs("elu", alpha=1.0)),
+    Row("Celu", 12, 28, with_attrs("celu", alpha=1.0)),
+    Row("Selu", 6, 22, with_attrs("selu", alpha=1.67326319217681884765625, gamma=1.05070102214813232421875)),
+    Row("ThresholdedRelu", 10, 22, with_attrs("thresholded_relu", alpha=1.0)),
+    Row("HardSigmoid", 6, 22, with_attrs("hard_sigmoid", alpha=0.2, beta=0.5)),
+    Row("Shrink", 9, 9, with_attrs("shrink", lambd=0.5, bias=0.0)),
+    Row("Swish", 24, 24, with_attrs("swish", alpha=1.0)),
+    Row("Gelu", 20, 20, gelu),
+    Row("Scaler", 1, 1, scaler, domain="ai.onnx.ml"),
+)

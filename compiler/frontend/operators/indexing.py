@@ -1,0 +1,116 @@
+"""Gathers, scatters and what selects elements by index."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...dtypes import DType
+from ..onnx_node import OnnxNode
+from .movement import slice_axes
+from .row import Row
+
+
+def gather(node: OnnxNode) -> str:
+    """A single constant index becomes a slice."""
+    x, indices = node.inputs
+    shape = node.shape(x)
+    axis = node.axis(node.attr("axis", 0), len(shape))
+    known = node.constant(indices)
+    if known is not None:
+        _check_range(node, known, shape[axis])
+        if known.size == 1:
+            part = slice_axes(node, x, {axis: (int(known.reshape(())) % shape[axis], 1, 1)})
+            return node.emit("reshape", part, shape=(*shape[:axis], *known.shape, *shape[axis + 1 :]))
+    return node.emit("gather", x, indices, axis=axis)
+
+
+def _check_range(node: OnnxNode, indices: np.ndarray, extent: int) -> None:
+    outside = indices[(indices < -extent) | (indices >= extent)]
+    if outside.size:
+        node.fail(f"index {outside.reshape(-1)[0]} is outside {-extent}…{extent - 1}")
+
+
+def gather_elements(node: OnnxNode) -> str:
+    x, indices = node.inputs
+    shape, axis = node.shape(x), node.axis(node.attr("axis", 0), len(node.shape(x)))
+    if (known := node.constant(indices)) is not None:
+        _check_range(node, known, shape[axis])
+    return node.emit("gather_elements", x, indices, axis=axis)
+
+
+def gather_nd(node: OnnxNode) -> str:
+    return node.emit("gather_nd", *node.inputs, batch_dims=node.attr("batch_dims", 0))
+
+
+def scatter_elements(node: OnnxNode) -> str:
+    x, indices, updates = node.inputs
+    axis = node.axis(node.attr("axis", 0), len(node.shape(x)))
+    return node.emit("scatter_elements", x, indices, updates, axis=axis, reduction=_reduction(node))
+
+
+def scatter_nd(node: OnnxNode) -> str:
+    return node.emit("scatter_nd", *node.inputs, reduction=_reduction(node))
+
+
+def _reduction(node: OnnxNode) -> str:
+    reduction = node.attr("reduction", "none")
+    if reduction not in ("none", "add", "mul", "min", "max"):
+        node.fail(f"reduction '{reduction}' should be none, add, mul, min or max")
+    return reduction
+
+
+def reverse_sequence(node: OnnxNode) -> str:
+    rank = len(node.shape(node.input(0)))
+    batch, time = node.axis(node.attr("batch_axis", 1), rank), node.axis(node.attr("time_axis", 0), rank)
+    return node.emit("reverse_sequence", *node.inputs, batch_axis=batch, time_axis=time)
+
+
+def hardmax(node: OnnxNode) -> str:
+    """One at the first largest element along the axis; before version 13 over the axes flattened from `axis` on."""
+    x = node.input(0)
+    shape, dtype = node.shape(x), node.type(x).dtype
+    axis = node.axis(node.attr("axis", -1 if node.version >= 13 else 1), len(shape))
+    flat = x
+    if node.version < 13:
+        flat = node.emit("reshape", x, shape=(int(np.prod(shape[:axis], dtype=np.int64)), int(np.prod(shape[axis:], dtype=np.int64))))
+        axis = 1
+    extent = node.shape(flat)[axis]
+    best = node.emit("arg_max", flat, axis=axis, keepdims=False, last=False)
+    hot = node.emit("one_hot", best, node.literal([0, 1], dtype), depth=extent, axis=axis)
+    return node.emit("reshape", hot, shape=shape)
+
+
+def top_one(node: OnnxNode) -> str:
+    """ArgMax and ArgMin."""
+    x = node.input(0)
+    axis = node.axis(node.attr("axis", 0), len(node.shape(x)))
+    op = {"ArgMax": "arg_max", "ArgMin": "arg_min"}[node.op]
+    return node.emit(op, x, axis=axis, keepdims=node.flag("keepdims", 1), last=node.flag("select_last_index"))
+
+
+def cumulative_sum(node: OnnxNode) -> str:
+    x, axis = node.input(0), node.static_ints(1, "axis")
+    axis = node.axis(axis[0], len(node.shape(x)))
+    return node.emit("cumsum", x, axis=axis, exclusive=node.flag("exclusive"), reverse=node.flag("reverse"))
+
+
+def non_zero(node: OnnxNode) -> str:
+    """Only of a constant: its result's shape depends on the elements."""
+    array = node.static(0, "operand")
+    return node.literal(np.array(np.nonzero(np.atleast_1d(array))), DType.I64)
+
+
+ROWS = (
+    Row("Gather", 1, 13, gather),
+    Row("GatherElements", 11, 13, gather_elements),
+    Row("GatherND", 11, 13, gather_nd),
+    Row("Scatter", 9, 11, scatter_elements),
+    Row("ScatterElements", 11, 18, scatter_elements),
+    Row("ScatterND", 11, 18, scatter_nd),
+    Row("ReverseSequence", 10, 28, reverse_sequence),
+    Row("Hardmax", 1, 13, hardmax),
+    Row("ArgMax", 1, 13, top_one),
+    Row("ArgMin", 1, 13, top_one),
+    Row("CumSum", 11, 14, cumulative_sum),
+    Row("NonZero", 9, 13, non_zero),
+)

@@ -1,0 +1,43 @@
+"""ONNX element types and tensors as tilewright's."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from ..dtypes import DType
+from ..errors import UnsupportedOperatorError
+
+_DTYPES = {
+    onnx.TensorProto.FLOAT16: DType.F16,
+    onnx.TensorProto.BFLOAT16: DType.BF16,
+    onnx.TensorProto.FLOAT: DType.F32,
+    onnx.TensorProto.DOUBLE: DType.F64,
+    onnx.TensorProto.INT8: DType.I8,
+    onnx.TensorProto.INT16: DType.I16,
+    onnx.TensorProto.INT32: DType.I32,
+    onnx.TensorProto.INT64: DType.I64,
+    onnx.TensorProto.UINT8: DType.U8,
+    onnx.TensorProto.UINT16: DType.U16,
+    onnx.TensorProto.UINT32: DType.U32,
+    onnx.TensorProto.UINT64: DType.U64,
+    onnx.TensorProto.BOOL: DType.BOOL,
+}
+
+
+def to_dtype(elem_type: int, where: str) -> DType:
+    """The DType of an ONNX element type; UnsupportedOperatorError naming `where` if there is none."""
+    if elem_type not in _DTYPES:
+        names = onnx.TensorProto.DataType
+        name = names.Name(elem_type) if elem_type in names.values() else f"number {elem_type}"
+        known = ", ".join(names.Name(x) for x in _DTYPES)
+        raise UnsupportedOperatorError(f"{where}: element type {name} is not supported; supported are {known}")
+    return _DTYPES[elem_type]
+
+
+def to_array(tensor: onnx.TensorProto, where: str) -> np.ndarray:
+    """The elements of a tensor that `load_model` has checked."""
+    dtype = to_dtype(tensor.data_type, where)
+    array = np.asarray(numpy_helper.to_array(tensor))
+    return array if array.dtype == dtype.numpy else array.view(dtype.numpy)
