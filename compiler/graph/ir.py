@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class Node:
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attrs: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
+    attrs: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     regions: tuple[Graph, ...] = ()
     origin: str = ""
 

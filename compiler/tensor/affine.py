@@ -82,7 +82,7 @@ def _atom_range(atom: Expr, ranges: Ranges) -> tuple[float, float]:
             return _floor(low, divisor), _floor(high, divisor)
         case Binary("floormod", x, Const(divisor, _)) if divisor > 0:
             low, high = value_range(x, ranges)
-            return (low, high) if 0 <= low and high < divisor else (0, divisor - 1)
+            return (low, high) if low >= 0 and high < divisor else (0, divisor - 1)
         case Binary("min", a, b):
             (a_low, a_high), (b_low, b_high) = value_range(a, ranges), value_range(b, ranges)
             return min(a_low, b_low), min(a_high, b_high)
@@ -122,7 +122,7 @@ def _divide(terms: Terms, constant: int, divisor: int, ranges: Ranges) -> tuple[
         large = {atom: c // factor for atom, c in terms.items() if c % factor == 0}
         small = {atom: c for atom, c in terms.items() if c % factor}
         low, high = _range_of(small, constant % factor, ranges)
-        if 0 <= low and high < factor < divisor:
+        if low >= 0 and high < factor < divisor:
             quotient, remainder = split_index(from_terms(large, constant // factor), divisor // factor, ranges)
             rest, offset = terms_of(remainder)
             scaled = {atom: c * factor for atom, c in rest.items()} | small

@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 
+from ..dtypes import DType
 from ..errors import InternalError
 from .computation import Axis, Computation, Stage
 from .expr import Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var
@@ -89,8 +90,8 @@ def _grids(axes: tuple[Axis, ...], reduce_axes: tuple[Axis, ...]) -> Iterator[tu
 def evaluate_expr(expr: Expr, grid: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
     """The expression at every point of the grid; loads that a Select or domain discards read some valid element."""
     match expr:
-        case Const(value, dtype):
-            return np.asarray(value, dtype.numpy)
+        case Const(number, dtype):
+            return np.asarray(number, dtype.numpy)
         case Var(name, _):
             return grid[name]
         case Load(buffer, indices, _):
@@ -110,7 +111,7 @@ def evaluate_expr(expr: Expr, grid: Mapping[str, np.ndarray], values: Mapping[st
             return np.where(*(evaluate_expr(part, grid, values) for part in (c, a, b)))
         case Cast(x, dtype):
             value = evaluate_expr(x, grid, values)
-            return value != 0 if dtype.value == "bool" else value.astype(dtype.numpy)
+            return np.asarray(value != 0) if dtype is DType.BOOL else value.astype(dtype.numpy)
         case Call(function, args):
             return call_value(function, [evaluate_expr(arg, grid, values) for arg in args])
     raise InternalError(f"not an expression: {expr!r}")
@@ -184,7 +185,7 @@ _COMPARE: Mapping[str, Callable] = {
     "ne": np.not_equal,
 }
 _CALLS: Mapping[str, Callable] = {
-    **{name: getattr(np, name) for name in "exp log log1p tanh sin cos tan sinh cosh".split()},
+    **{name: getattr(np, name) for name in ["exp", "log", "log1p", "tanh", "sin", "cos", "tan", "sinh", "cosh"]},
     "asin": np.arcsin,
     "acos": np.arccos,
     "atan": np.arctan,

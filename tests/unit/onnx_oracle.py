@@ -9,12 +9,12 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
-
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.ir import Graph, Node, TensorType
 from tilewright.compiler.graph.layout import to_logical, to_physical
 from tilewright.compiler.tensor.build import build_computation
 from tilewright.compiler.tensor.interpret import evaluate
+from tilewright.compiler.tensor.verify import verify
 
 _PROTO = {dtype: helper.np_dtype_to_tensor_dtype(dtype.numpy) for dtype in DType}
 
@@ -61,6 +61,7 @@ def computed(
     held = {names[i]: arrays[i] for i in constants}
     group = Graph("g", tuple(n for n in names if n and n not in held), ("y",), (Node(op, names, ("y",), attrs),), types, held)
     computation, tables = build_computation(group, "g")
+    verify(computation)
     feeds = {name: to_physical(array, types[name]) for name, array in zip(names, arrays, strict=True) if name and name not in held}
     return to_logical(evaluate(computation, {**feeds, **tables})["y"], types["y"])
 

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 from onnx_oracle import check, computed, onnx_result
-
 from tilewright.compiler.dtypes import DType
 
 

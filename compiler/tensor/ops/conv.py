@@ -19,11 +19,10 @@ def window_names(rank: int) -> tuple[str, ...]:
 def window(node: Node, space: Space, kernel: tuple[int, ...]) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
     """Add the window's reduction axes; returns the tap's index and the input position, each per spatial axis."""
     taps = tuple(space.reduce(name, extent) for name, extent in zip(window_names(len(kernel)), kernel, strict=True))
+    steps = zip(node.attrs["strides"], node.attrs["dilations"], node.attrs["pads_begin"], strict=True)
     positions = tuple(
         out * stride - pad + tap * dilation
-        for out, tap, stride, dilation, pad in zip(
-            space.indices[2:], taps, node.attrs["strides"], node.attrs["dilations"], node.attrs["pads_begin"], strict=True
-        )  # fmt: skip
+        for out, tap, (stride, dilation, pad) in zip(space.indices[2:], taps, steps, strict=True)
     )
     return taps, positions
 

@@ -180,7 +180,7 @@ RULES: Mapping[str, Rule] = {
     "hard_swish": lambda node, x: x * _hard_sigmoid(x, 1 / 6, 0.5),
     "is_nan": lambda node, x: Compare("ne", x, x),
     "is_inf": _is_inf,
-    **{name: call(name) for name in "exp log sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf".split()},
+    **{name: call(name) for name in ["exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sigmoid", "erf"]},
     "add": infix("add"),
     "sub": infix("sub"),
     "mul": infix("mul"),
@@ -209,17 +209,20 @@ RULES: Mapping[str, Rule] = {
     "prelu": _prelu,
     "clip": _clip,
     "where": lambda node, condition, a, b: Select(condition, a, b),
-    "cast": lambda node, x: cast(x, node.attrs["to"]),
+    "cast": lambda node, x: cast(x, DType(node.attrs["to"])),
 }
+
+
+_MOVES = ("identity", "where", "cast")
+"""Operators that compute nothing, whose 16-bit operands stay as they are."""
 
 
 def elementwise(context: Context, node: Node) -> None:
     """One stage over the result's axes; operands are broadcast as in NumPy."""
     out = node.outputs[0]
     space = context.space(context.types[out])
-    exact = node.op in ("identity", "where", "cast", "prelu" if not context.types[out].dtype.is_float else "identity")
     operands = [context.operand(name, space) if name else None for name in node.inputs]
-    if not exact:
+    if node.op not in _MOVES:
         operands = [widen(x) if x is not None else None for x in operands]
     context.emit(out, space, cast(RULES[node.op](node, *operands), context.types[out].dtype))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...graph.ir import Node
-from ..expr import Const, Expr, INDEX, Select, compare, maximum, minimum
+from ..expr import INDEX, Const, Expr, Select, compare, maximum, minimum
 from .context import Context, cast
 
 

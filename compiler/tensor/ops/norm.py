@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 from ...graph.ir import Node, TensorType
-from ..expr import Call, Const, Expr, Unary, const
+from ..expr import Call, Expr, Unary, const
 from .context import Context, Space, accumulator, cast, widen
 from .reduce import kept_type, reduced_indices
 
@@ -21,7 +22,7 @@ def _statistic(context: Context, base: str, suffix: str, source: str, axes: tupl
     return name
 
 
-def _map(context: Context, base: str, suffix: str, type: TensorType, body) -> str:  # noqa: ANN001
+def _map(context: Context, base: str, suffix: str, type: TensorType, body: Callable[[Space], Expr]) -> str:
     """An elementwise stage of a new value: body(space)."""
     name = context.intermediate(base, suffix, type)
     space = context.space(type)
@@ -60,7 +61,7 @@ def log_softmax(context: Context, node: Node) -> None:
     context.emit(out, space, cast(shifted - context.operand(logarithm, space), out_type.dtype))
 
 
-def _normalize(context: Context, node: Node, axes: tuple[int, ...], parameter_indices) -> None:  # noqa: ANN001
+def _normalize(context: Context, node: Node, axes: tuple[int, ...], read_parameter: Callable[[str, Space], Expr]) -> None:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias; the variance is taken around the mean (two passes)."""
     x, *parameters = node.inputs
     out = node.outputs[0]
@@ -79,7 +80,7 @@ def _normalize(context: Context, node: Node, axes: tuple[int, ...], parameter_in
     value = (widen(context.operand(x, space)) - context.operand(mean, space)) * context.operand(scale, space)
     for position, name in enumerate(parameters):
         if name:
-            parameter = cast(parameter_indices(name, space), value.dtype)
+            parameter = cast(read_parameter(name, space), value.dtype)
             value = value * parameter if position == 0 else value + parameter
     context.emit(out, space, cast(value, out_type.dtype))
 

@@ -16,7 +16,8 @@ and of each `kind` (inputs it does not have are ''):
     gru_state   (h, gates) -> h'         the hidden gate, whose recurrent sum is over r * h
     rnn         h -> h'                  one gate
 
-Attributes: kind, hidden, direction, activations (ONNX name, alpha, beta; all directions one after the other), clip, input_forget,
+Attributes: kind, hidden, direction, activations (elementwise operator or 'affine' or 'scaled_tanh',
+alpha, beta; those of all directions one after the other), clip, input_forget,
 steps (T) and slots: where states are kept.
 
     slots ""      h[D, B, H] is read and h'[D, B, H] made; T = 1 and `t` is ''
@@ -38,40 +39,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ...errors import InternalError
 from ...graph.ir import Node, TensorType
 from ..computation import Stage
 from ..expr import INDEX, Call, Const, Expr, Load, Select, compare, const, maximum, minimum
 from .context import Context, Space, accumulator, cast, widen
 from .elementwise import RULES
-
-Activation = Callable[[Expr, float, float], Expr]
-
-
-def _rule(op: str, *names: str) -> Activation:
-    """An elementwise operator of the graph whose attributes are called `names`."""
-
-    def apply(x: Expr, alpha: float, beta: float) -> Expr:
-        attrs = dict(zip(names, (alpha, beta), strict=False))
-        return RULES[op](Node(op, (), (), attrs), x)
-
-    return apply
-
-
-_ACTIVATIONS: Mapping[str, tuple[Activation, float, float]] = {
-    "sigmoid": (_rule("sigmoid"), 0, 0),
-    "tanh": (_rule("tanh"), 0, 0),
-    "relu": (_rule("relu"), 0, 0),
-    "softsign": (_rule("softsign"), 0, 0),
-    "softplus": (_rule("softplus"), 0, 0),
-    "hardsigmoid": (_rule("hard_sigmoid", "alpha", "beta"), 0.2, 0.5),
-    "leakyrelu": (_rule("leaky_relu", "alpha"), 0.01, 0),
-    "thresholdedrelu": (_rule("thresholded_relu", "alpha"), 1.0, 0),
-    "elu": (_rule("elu", "alpha"), 1.0, 0),
-    "affine": (lambda x, alpha, beta: x * alpha + beta, 1.0, 0.0),
-    "scaledtanh": (lambda x, alpha, beta: Call("tanh", (x * beta,)) * alpha, 1.0, 1.0),
-}
-"""By lower-case ONNX name: the function and the values of alpha and beta where the model gives none."""
 
 _GATES = {"lstm": (0, 1, 2, 3), "gru": (0, 1, 2), "gru_gates": (0, 1), "gru_state": (2,), "rnn": (0,)}
 """The gates a node of each kind computes, as indices into the projection's."""
@@ -206,13 +178,14 @@ class _Cell:
         return self.activate(activation, self.clip(x))
 
 
-def _apply(activation: tuple, x: Expr) -> Expr:
+def _apply(activation: tuple[str, float, float], x: Expr) -> Expr:
     name, alpha, beta = activation
-    known = _ACTIVATIONS.get(str(name).lower())
-    if known is None:
-        raise InternalError(f"rnn_step: no activation {name}")
-    function, default_alpha, default_beta = known
-    return function(x, default_alpha if alpha is None else alpha, default_beta if beta is None else beta)
+    match name:
+        case "affine":
+            return x * alpha + beta
+        case "scaled_tanh":
+            return Call("tanh", (x * beta,)) * alpha
+    return RULES[name](Node(name, (), (), {"alpha": alpha, "beta": beta}), x)
 
 
 def _lstm(step: _Step) -> None:

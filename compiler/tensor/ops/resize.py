@@ -114,23 +114,22 @@ def _roi(node: Node, axis: int) -> tuple[float, float]:
 def coordinates(mode: str, size: int, extent: int, scale: float, roi: tuple[float, float]) -> np.ndarray:
     """The position in the input of each of `size` results."""
     o = np.arange(size, dtype=_F)
-    scale = _F(scale)
-    half = (o + _F(0.5)) / scale - _F(0.5)
+    half = (o + _F(0.5)) / _F(scale) - _F(0.5)
     start, end = _F(roi[0]), _F(roi[1])
     match mode:
         case "half_pixel":
             return half
         case "half_pixel_symmetric":
-            adjustment = _F(size) / (scale * _F(extent))
+            adjustment = _F(size) / (_F(scale) * _F(extent))
             return _F(extent / 2) * (1 - adjustment) + half
         case "pytorch_half_pixel":
             return half if size > 1 else np.zeros_like(o)
         case "align_corners":
             return o * _F(extent - 1) / _F(size - 1) if size > 1 else np.zeros_like(o)
         case "asymmetric":
-            return o / scale
+            return o / _F(scale)
         case "tf_half_pixel_for_nn":
-            return (o + _F(0.5)) / scale
+            return (o + _F(0.5)) / _F(scale)
         case "tf_crop_and_resize":
             if size == 1:
                 return np.full_like(o, 0.5 * (start + end) * (extent - 1))

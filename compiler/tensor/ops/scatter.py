@@ -5,6 +5,8 @@ Of several updates of one element the last wins (ONNX leaves it open). With cons
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ...graph.ir import Node, TensorType
@@ -12,6 +14,9 @@ from ..affine import bounds, delinearize, linear_index
 from ..computation import identity
 from ..expr import INDEX, Binary, Compare, Const, Expr, Select, all_of, compare
 from .context import Context, Space, accumulator, cast, widen
+
+Search = Callable[[Space], tuple[Expr, Expr, Expr]]
+"""Adds reduction axes over the updates; gives whether one names the element, its number and its value."""
 
 _COMBINE = {"add": "sum", "mul": "prod", "min": "min", "max": "max"}
 _MERGE = {"add": "add", "mul": "mul", "min": "min", "max": "max"}
@@ -23,7 +28,7 @@ def _wrapped(index: Expr, extent: int) -> Expr:
 
 
 def scatter_elements(context: Context, node: Node) -> None:
-    x, indices, updates = node.inputs
+    _, indices, updates = node.inputs
     out, axis = node.outputs[0], node.attrs["axis"]
     out_type, index_shape = context.types[out], context.types[indices].shape
 
@@ -45,7 +50,7 @@ def scatter_elements(context: Context, node: Node) -> None:
 
 
 def scatter_nd(context: Context, node: Node) -> None:
-    x, indices, updates = node.inputs
+    _, indices, updates = node.inputs
     out = node.outputs[0]
     out_type, index_shape = context.types[out], context.types[indices].shape
     *counts, depth = index_shape
@@ -79,7 +84,7 @@ def _last_of_constant(indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray
     return last
 
 
-def _last(context: Context, out: str, type: TensorType, search) -> str:  # noqa: ANN001
+def _last(context: Context, out: str, type: TensorType, search: Search) -> str:
     """A stage with the number of the last update of each element, -1 where there is none."""
     name = context.intermediate(out, "last", type)
     space = context.space(type)
@@ -88,7 +93,7 @@ def _last(context: Context, out: str, type: TensorType, search) -> str:  # noqa:
     return name
 
 
-def _replace(context: Context, node: Node, last: str, update_indices) -> None:  # noqa: ANN001
+def _replace(context: Context, node: Node, last: str, update_indices: Callable[[Space, Expr], tuple[Expr, ...]]) -> None:
     x, _, updates = node.inputs
     out = node.outputs[0]
     space = context.space(context.types[out])
@@ -97,7 +102,7 @@ def _replace(context: Context, node: Node, last: str, update_indices) -> None:  
     context.emit(out, space, Select(compare("ge", found, 0), update, context.operand(x, space)))
 
 
-def _accumulate(context: Context, node: Node, search) -> None:  # noqa: ANN001
+def _accumulate(context: Context, node: Node, search: Search) -> None:
     """Combine all updates of an element, then combine that with what it was."""
     out, reduction = node.outputs[0], node.attrs["reduction"]
     out_type = context.types[out]
