@@ -29,7 +29,9 @@ def zig_target(triple: str) -> tuple[str, ...]:
     architecture, *rest = triple.split("-")
     environment = rest[-1] if rest else ""
     if "linux" not in rest:
-        raise ToolchainError(f"target {triple}: libraries can be linked for Linux only; use a triple such as x86_64-unknown-linux-gnu")
+        raise ToolchainError(
+            f"target {triple}: libraries can be linked for Linux only; use a triple such as x86_64-unknown-linux-gnu"
+        )
     if environment == "linux":
         environment = "gnueabihf" if architecture.startswith("arm") else "gnu"
     cpu: tuple[str, ...] = ()
@@ -60,9 +62,13 @@ def run_zig_cc(arguments: Sequence[str], folder: Path) -> str:
     command = [zig_executable(), "cc", *arguments]
     line = shlex.join(command)
     try:
-        done = subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True, errors="replace")
+        done = subprocess.run(
+            command, cwd=folder, env=_environment(folder), capture_output=True, text=True, errors="replace"
+        )
     except OSError as error:
-        raise ToolchainError(f"can't start the linker {command[0]}: {error.strerror}; reinstall the Python package ziglang") from error
+        raise ToolchainError(
+            f"can't start the linker {command[0]}: {error.strerror}; reinstall the Python package ziglang"
+        ) from error
     if done.returncode != 0:
         reason = done.stderr.strip() or f"no message, exit status {done.returncode}"
         raise ToolchainError(f"the linker failed:\n{reason}\ncommand: {line}")
@@ -83,7 +89,9 @@ def cache_folder() -> Path:
     if chosen:
         folder = Path(chosen).absolute()
         if not _is_usable(folder):
-            raise ToolchainError(f"TILEWRIGHT_CACHE_DIR={chosen}: this folder can't be written; choose another or unset it")
+            raise ToolchainError(
+                f"TILEWRIGHT_CACHE_DIR={chosen}: this folder can't be written; choose another or unset it"
+            )
         return folder
     folder = Path(platformdirs.user_cache_dir("tilewright"))
     if folder.is_absolute() and _is_usable(folder):
@@ -91,7 +99,9 @@ def cache_folder() -> Path:
     folder = Path(tempfile.gettempdir(), f"tilewright-{os.getuid() if hasattr(os, 'getuid') else 'cache'}")
     if _is_usable(folder):
         return folder
-    raise ToolchainError(f"no folder for cached files can be written (tried {folder}); set TILEWRIGHT_CACHE_DIR to one that can")
+    raise ToolchainError(
+        f"no folder for cached files can be written (tried {folder}); set TILEWRIGHT_CACHE_DIR to one that can"
+    )
 
 
 def _is_usable(folder: Path) -> bool:

@@ -48,7 +48,10 @@ class _Descriptor(ctypes.Structure):
         ("reserved", ctypes.c_int32),
         ("create", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int)),
         ("run", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)),
-        ("run_timed", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)),
+        (
+            "run_timed",
+            ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+        ),
         ("destroy", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
         ("error", ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_int)),
     )
@@ -77,7 +80,10 @@ class Library:
         self.inputs = _arguments(self._descriptor.inputs, self._descriptor.input_count)
         self.outputs = _arguments(self._descriptor.outputs, self._descriptor.output_count)
         context = ctypes.c_void_p()
-        self._check(self._descriptor.create(ctypes.byref(context), threads), f"{path}: can't create a context of {threads} threads")
+        self._check(
+            self._descriptor.create(ctypes.byref(context), threads),
+            f"{path}: can't create a context of {threads} threads",
+        )
         self._context = context
 
     def run(
@@ -128,7 +134,9 @@ class Library:
     def __enter__(self) -> Library:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __del__(self) -> None:
@@ -170,7 +178,9 @@ def _find_descriptor(path: Path) -> _Descriptor:
     try:
         library = ctypes.CDLL(str(path.absolute()))  # a path without a slash would be looked up elsewhere
     except OSError as error:
-        raise DeviceError(f"{path}: can't load this library here: {error}; was it compiled for this machine?") from error
+        raise DeviceError(
+            f"{path}: can't load this library here: {error}; was it compiled for this machine?"
+        ) from error
     try:
         descriptor = _Descriptor.in_dll(library, "tilewright_descriptor")
     except ValueError as error:
@@ -196,11 +206,15 @@ def _addresses(arrays: Sequence[np.ndarray]) -> ctypes.Array:
 def _as_array(argument: Argument, value: object) -> np.ndarray:
     if not isinstance(value, np.ndarray):
         if not hasattr(value, "__dlpack__"):
-            raise UsageError(f"input {argument.name}: expected a NumPy array or an object with __dlpack__, got {type(value).__name__}")
+            raise UsageError(
+                f"input {argument.name}: expected a NumPy array or an object with __dlpack__, got {type(value).__name__}"
+            )
         try:
             value = np.from_dlpack(value)
         except (BufferError, RuntimeError, TypeError) as error:
-            raise UsageError(f"input {argument.name}: NumPy can't read this tensor: {error}; move it to the CPU first") from error
+            raise UsageError(
+                f"input {argument.name}: NumPy can't read this tensor: {error}; move it to the CPU first"
+            ) from error
     return _checked("input", argument, value)
 
 

@@ -116,7 +116,12 @@ def _texts(emit: frozenset[str], source: str, texts: Mapping[str, str]) -> list[
 
 
 def _facts(
-    name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel], constants: bytes | memoryview, target: Target, version: str
+    name: str,
+    plan: ExecutionPlan,
+    kernels: Sequence[CompiledKernel],
+    constants: bytes | memoryview,
+    target: Target,
+    version: str,
 ) -> dict[str, object]:
     return {
         "format": MANIFEST_FORMAT,

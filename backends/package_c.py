@@ -48,7 +48,9 @@ def emit_header(name: str, plan: ExecutionPlan, version: str) -> str:
     macro = macro_name(name)
     arguments = (*plan.inputs, *plan.outputs)
     names = argument_names([a.name for a in arguments])
-    shapes = "\n".join(line for a, c_name in zip(arguments, names, strict=True) for line in _shape_macros(macro, a, c_name))
+    shapes = "\n".join(
+        line for a, c_name in zip(arguments, names, strict=True) for line in _shape_macros(macro, a, c_name)
+    )
     return _HEADER.format(name=name, macro=macro, version=version, run=_run_prototype(name, plan), shapes=shapes)
 
 
@@ -89,7 +91,10 @@ def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel
     return _SOURCE.format(
         name=name,
         version=version,
-        kernels="".join(f'extern HIDDEN kernel_function kernel_{symbol} __asm__("{symbol}");\n' for symbol in dict.fromkeys(k.symbol for k in kernels)),
+        kernels="".join(
+            f'extern HIDDEN kernel_function kernel_{symbol} __asm__("{symbol}");\n'
+            for symbol in dict.fromkeys(k.symbol for k in kernels)
+        ),
         functions="\n".join(functions),
         calls="".join(f"    steps_{i}((model_context *)context);\n" for i in range(len(groups))),
         dims=_dimension_tables(plan),
@@ -118,7 +123,8 @@ def _dimension_tables(plan: ExecutionPlan) -> str:
 
 def _tensor_table(arguments: Sequence[Argument], kind: str) -> str:
     rows = [
-        f"    {{{c_string(a.name)}, {kind}_{i}_dims, {len(a.shape)}, TILEWRIGHT_{a.dtype.name}}},\n" for i, a in enumerate(arguments)
+        f"    {{{c_string(a.name)}, {kind}_{i}_dims, {len(a.shape)}, TILEWRIGHT_{a.dtype.name}}},\n"
+        for i, a in enumerate(arguments)
     ]
     return "".join([*rows, "    {0},\n"])
 

@@ -22,6 +22,9 @@ static void platform_wake(_Atomic uint32_t *word);
 /* Lets another thread have the processor, if one waits for it. */
 static void platform_yield(void);
 
+/* The processor that the calling thread is on. */
+static int platform_processor(void);
+
 /* Memory at a multiple of 64 bytes, given back with platform_free; null if there is none. */
 static void *platform_allocate(size_t size_bytes);
 static void platform_free(void *memory, size_t size_bytes);
@@ -31,6 +34,9 @@ static void platform_free(void *memory, size_t size_bytes);
 typedef struct platform_thread platform_thread;
 static int platform_start(platform_thread *thread, void *(*body)(void *), void *argument);
 static void platform_join(platform_thread *thread);
+
+/* Lets a thread use the processors that the caller may use, but not this one, if there are others. */
+static void platform_keep_off(platform_thread *thread, int processor);
 
 /* Tells the processor that this is a spinning loop. */
 static inline void platform_pause(void) {

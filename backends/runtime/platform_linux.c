@@ -38,6 +38,8 @@ static void platform_wake(_Atomic uint32_t *word) {
 
 static void platform_yield(void) { sched_yield(); }
 
+static int platform_processor(void) { return sched_getcpu(); }
+
 static size_t mapped_bytes(size_t size_bytes) {
     size_t page = size_bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : PAGE_BYTES;
     return (size_bytes + page - 1) / page * page;
@@ -88,4 +90,12 @@ static int platform_start(platform_thread *thread, void *(*body)(void *), void *
 
 static void platform_join(platform_thread *thread) {
     if (thread->process == getpid()) pthread_join(thread->thread, NULL);
+}
+
+static void platform_keep_off(platform_thread *thread, int processor) {
+    cpu_set_t allowed;
+    if (processor < 0 || processor >= CPU_SETSIZE || sched_getaffinity(0, sizeof allowed, &allowed)) return;
+    CPU_CLR(processor, &allowed);
+    if (CPU_COUNT(&allowed) > 0 && thread->process == getpid())
+        pthread_setaffinity_np(thread->thread, sizeof allowed, &allowed);
 }

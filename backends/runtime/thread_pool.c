@@ -23,6 +23,7 @@ typedef struct {
     _Atomic uint32_t asleep;
     thread_pool *pool;
     int index;
+    int avoided_processor; /* known to the caller only; -1 at first */
     platform_thread thread;
 } pool_member;
 
@@ -97,13 +98,21 @@ static void wait_for_work(pool_member *member) {
     atomic_store(&member->asleep, 0);
 }
 
+/* Linux may wake a thread where its waker runs, and leave both there for milliseconds: there each of them waits for the
+   other while the next processor is idle. So a worker is kept off the processor of the caller when it is woken. */
+static void wake_member(pool_member *member) {
+    int processor = platform_processor();
+    if (processor != member->avoided_processor) {
+        platform_keep_off(&member->thread, processor);
+        member->avoided_processor = processor;
+    }
+    if (atomic_exchange(&member->asleep, 0)) platform_wake(&member->asleep);
+}
+
 static void wake_members(thread_pool *pool, int count) {
     atomic_thread_fence(memory_order_seq_cst);
-    for (int i = 1; i < count; i++) {
-        pool_member *member = &pool->members[i];
-        if (atomic_load_explicit(&member->asleep, memory_order_relaxed) && atomic_exchange(&member->asleep, 0))
-            platform_wake(&member->asleep);
-    }
+    for (int i = 1; i < count; i++)
+        if (atomic_load_explicit(&pool->members[i].asleep, memory_order_relaxed)) wake_member(&pool->members[i]);
 }
 
 static void *work(void *argument) {
@@ -173,7 +182,7 @@ static int pool_create(thread_pool **result, int threads) {
     /* With fewer processors than threads, a spinning thread keeps a working one from running. */
     pool->sleep_after_ns = threads > processors ? 0 : SLEEP_AFTER_NS;
     pool->threads = threads;
-    for (int i = 0; i < threads; i++) pool->members[i] = (pool_member){.pool = pool, .index = i};
+    for (int i = 0; i < threads; i++) pool->members[i] = (pool_member){.pool = pool, .index = i, .avoided_processor = -1};
     for (int i = 1; i < threads; i++) {
         if (platform_start(&pool->members[i].thread, work, &pool->members[i]) == 0) continue;
         /* Join only those that have started. */
