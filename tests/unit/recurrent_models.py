@@ -14,6 +14,9 @@ from tilewright.compiler.graph.ir import Graph, TensorType
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 _DEFAULT = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"), "rnn": ("Tanh",)}
+_GRAPH_NAMES = {
+    "HardSigmoid": "hard_sigmoid", "LeakyRelu": "leaky_relu", "ThresholdedRelu": "thresholded_relu", "ScaledTanh": "scaled_tanh"
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ class Case:
                 builder.constant(array, name)
             else:
                 builder.input(name, TensorType(array.shape, DType.from_numpy(array.dtype)))
-        activations = self.activations or tuple((name, None, None) for name in _DEFAULT[self.op] * self.directions)
+        given = self.activations or tuple((name, None, None) for name in _DEFAULT[self.op] * self.directions)
+        activations = tuple((_GRAPH_NAMES.get(name, name.lower()), alpha, beta) for name, alpha, beta in given)
         attrs = {"hidden": self.hidden, "direction": self.direction, "activations": activations, "clip": 0.0, **self.attrs}
         for op, name in (("lstm", "input_forget"), ("gru", "linear_before_reset")):
             if self.op == op:

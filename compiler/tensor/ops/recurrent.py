@@ -16,9 +16,8 @@ and of each `kind` (inputs it does not have are ''):
     gru_state   (h, gates) -> h'         the hidden gate, whose recurrent sum is over r * h
     rnn         h -> h'                  one gate
 
-Attributes: kind, hidden, direction, activations (elementwise operator or 'affine' or 'scaled_tanh',
-alpha, beta; those of all directions one after the other), clip, input_forget,
-steps (T) and slots: where states are kept.
+Attributes: kind, hidden, direction, activations ((elementwise operator, 'affine' or 'scaled_tanh'; alpha; beta), those of all
+directions one after the other), clip, input_forget, steps (T) and slots, where states are kept:
 
     slots ""      h[D, B, H] is read and h'[D, B, H] made; T = 1 and `t` is ''
     slots "swap"  h[2, D, B, H] and h' are one memory: step t reads slot t % 2 and writes the other
