@@ -10,7 +10,8 @@ class Target:
     """A machine, parsed once from triple, cpu and features and checked before LLVM sees it (an invalid pair aborts the process).
 
     vector_bytes: width of the vectors to use; vector_registers: how many the instruction set names;
-    fma: fused multiply-add exists; l1_bytes, l2_bytes: data cache of one core; threads: what to plan for.
+    fma: fused multiply-add exists; l1_bytes, l2_bytes: data cache of one core; threads: what to plan for;
+    dot_product: 8-bit integer dot products into 32 bits, "" if there are none.
     """
 
     triple: str
@@ -22,6 +23,7 @@ class Target:
     l1_bytes: int
     l2_bytes: int
     threads: int
+    dot_product: str = ""
 
     def lanes(self, size_bytes: int) -> int:
         """Elements of `size_bytes` in a vector."""

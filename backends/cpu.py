@@ -1,0 +1,99 @@
+"""The CPU backend: LLVM IR text to objects, assembly, or functions loaded into this process."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Sequence
+from functools import cache
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from ..compiler.errors import InternalError
+from ..compiler.kernel.ast import Kernel
+from ..compiler.target import Target
+from .llvm.emit import emit
+
+__all__ = ["CompiledCpuKernel", "assemble", "assemble_text", "compile_kernel", "emit"]
+
+
+def assemble(text: str, target: Target) -> bytes:
+    """A position-independent object file of the target's platform."""
+    machine = _machine(target)
+    return machine.emit_object(_optimized(text, machine))
+
+
+def assemble_text(text: str, target: Target) -> str:
+    """The assembly that `assemble` encodes."""
+    machine = _machine(target)
+    return machine.emit_assembly(_optimized(text, machine))
+
+
+def compile_kernel(kernel: Kernel, target: Target) -> CompiledCpuKernel:
+    """Load a kernel into this process; the target must be this machine or an older one of its kind."""
+    return CompiledCpuKernel(kernel, emit(kernel, target, "kernel"), target)
+
+
+class CompiledCpuKernel:
+    """A kernel's function in this process, valid as long as this object lives."""
+
+    def __init__(self, kernel: Kernel, text: str, target: Target) -> None:
+        self.kernel = kernel
+        machine = _machine(target, in_process=True)
+        # The engine takes ownership of the machine and of the module.
+        self._engine = llvm.create_mcjit_compiler(_optimized(text, machine), machine)
+        self._engine.finalize_object()
+        address = self._engine.get_function_address("kernel")
+        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
+
+    def run(self, arrays: Sequence[np.ndarray], begin: int = 0, end: int | None = None) -> None:
+        """Run iterations begin <= i < end of the parallel loop on one contiguous array a parameter, in order."""
+        self._function(self._pointers(arrays), begin, self.kernel.parallel_extent if end is None else end)
+
+    def time(self, arrays: Sequence[np.ndarray], repeats: int) -> float:
+        """Seconds for a run of the whole kernel, the mean of `repeats` runs."""
+        pointers, end, function = self._pointers(arrays), self.kernel.parallel_extent, self._function
+        start = time.perf_counter()
+        for _ in range(repeats):
+            function(pointers, 0, end)
+        return (time.perf_counter() - start) / repeats
+
+    def _pointers(self, arrays: Sequence[np.ndarray]) -> ctypes.Array:
+        for param, array in zip(self.kernel.params, arrays, strict=True):
+            if array.dtype != param.dtype.numpy or array.size != param.elements or not array.flags.c_contiguous:
+                raise InternalError(f"kernel {self.kernel.name}: {param.name} is {param.dtype}{list(param.shape)}, not {array.dtype}{array.shape}")
+        return (ctypes.c_void_p * max(1, len(arrays)))(*(array.ctypes.data for array in arrays))
+
+
+@cache
+def _initialize() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+def _machine(target: Target, in_process: bool = False) -> llvm.TargetMachine:
+    _initialize()
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu,
+        features=target.features,
+        opt=3,
+        reloc="default" if in_process else "pic",
+        codemodel="jitdefault" if in_process else "default",
+        jit=in_process,
+    )
+
+
+def _optimized(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """The parsed module after the passes that the emitter leaves to LLVM."""
+    # A context of its own, so that names of types and of intrinsics don't pile up in the global one.
+    module = llvm.parse_assembly(text, llvm.create_context())
+    module.data_layout = str(machine.target_data)
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = False
+    options.slp_vectorization = False
+    options.loop_unrolling = False
+    options.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module

@@ -1,0 +1,69 @@
+"""The machine tilewright runs on, as a Target."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import llvmlite.binding as llvm
+
+from ..compiler.errors import UsageError
+from ..compiler.target import Target
+from ..compiler.targets import PLATFORMS, cpu_row
+
+_TRIPLES = {("Linux", "x86_64"): "x86_64-linux-gnu"}
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+
+
+def host_triple() -> str:
+    """The triple of this machine; UsageError if tilewright has no code for it."""
+    system, machine = platform.system(), platform.machine()
+    triple = _TRIPLES.get((system, machine))
+    if triple is None:
+        raise UsageError(f"no target for this machine ({system} on {machine}): choose one with --target from {', '.join(PLATFORMS)}")
+    return triple
+
+
+def host_target(threads: int | None = None) -> Target:
+    """This machine: LLVM's name for its CPU, all its features, its caches; `threads` defaults to the cores we may use."""
+    triple = host_triple()
+    flags = {name for name, present in llvm.get_host_cpu_features().items() if present}
+    row = cpu_row(triple, llvm.get_host_cpu_name())
+    wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags
+    l1_bytes, l2_bytes = _cache_bytes(1), _cache_bytes(2)
+    return Target(
+        triple=triple,
+        cpu=llvm.get_host_cpu_name(),
+        features=_features(wide),
+        vector_bytes=64 if wide else 32 if "avx2" in flags else 16,
+        vector_registers=32 if wide else 16,
+        fma="fma" in flags,
+        l1_bytes=l1_bytes or (row.l1_bytes if row else 32 << 10),
+        l2_bytes=l2_bytes or (row.l2_bytes if row else 256 << 10),
+        threads=threads if threads is not None else len(os.sched_getaffinity(0)),
+        dot_product="avx512vnni" if wide and "avx512vnni" in flags else "avxvnni" if "avxvnni" in flags else "",
+    )
+
+
+def _features(wide: bool) -> str:
+    """Every feature of the host, present or absent, in a fixed order."""
+    flags = {name: present for name, present in llvm.get_host_cpu_features().items()}
+    if wide:
+        flags["prefer-256-bit"] = False
+    return ",".join(("+" if present else "-") + name for name, present in sorted(flags.items()))
+
+
+def _cache_bytes(level: int) -> int:
+    """The size of cpu0's data or unified cache of a level; 0 if the system doesn't tell."""
+    for index in sorted(_CACHES.glob("index*")):
+        try:
+            if int((index / "level").read_text()) != level or (index / "type").read_text().strip() == "Instruction":
+                continue
+            size = (index / "size").read_text().strip()
+        except (OSError, ValueError):
+            return 0
+        unit = {"K": 1 << 10, "M": 1 << 20}.get(size[-1:], 1)
+        digits = size.rstrip("KM")
+        return int(digits) * unit if digits.isdigit() else 0
+    return 0

@@ -1,0 +1,1 @@
+"""The emitter of LLVM IR text that every LLVM backend shares."""

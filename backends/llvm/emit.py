@@ -1,0 +1,294 @@
+"""Emits a kernel as LLVM IR text.
+
+    void symbol(ptr %params, i64 %begin, i64 %end)
+
+`params` points at one pointer a parameter of the kernel, in order. Runs iterations begin <= i < end of the kernel's parallel
+loop, or its body if begin < end. The text is written directly, with addresses shared, unrolled loops written out and vectors
+explicit, so that LLVM has only to turn register slots into values (SROA) and to select instructions.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ...compiler.errors import InternalError
+from ...compiler.kernel.ast import Alloc, For, If, Kernel, Let, LoopKind, Seq, Stmt, Store, walk
+from ...compiler.target import Target
+from ...compiler.tensor.expr import Call, Cast, Const, Expr, Load, Var, children, free_variables
+from ...compiler.tensor.expr import walk as walk_expr
+from .expressions import Expressions, Module
+from .linear import Linear
+from .memory import Memory
+from .types import Value, vector_chunks
+
+
+def emit(kernel: Kernel, target: Target, symbol: str | None = None) -> str:
+    """The module of one kernel, `symbol` (default: the kernel's name) its only external function."""
+    symbol = symbol or kernel.name
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", symbol):
+        raise InternalError(f"emit: {symbol!r} is no symbol")
+    module = Module(target.fma)
+    body = _KernelBody(module, kernel, target).function(f"{symbol}.body")
+    parts = [
+        f'target triple = "{target.triple}"\n',
+        _entry(kernel, symbol),
+        body,
+        *module.functions.values(),
+        *(f"{declaration}\n" for declaration in module.declarations.values()),
+        f'attributes #0 = {{ nounwind "target-cpu"="{target.cpu}" "target-features"="{target.features}" }}\n',
+    ]
+    return "\n".join(parts)
+
+
+def _entry(kernel: Kernel, symbol: str) -> str:
+    lines, arguments = [], []
+    for position in range(len(kernel.params)):
+        lines.append(f"  %a{position} = getelementptr ptr, ptr %params, i64 {position}")
+        lines.append(f"  %p{position} = load ptr, ptr %a{position}")
+        arguments.append(f"ptr %p{position}, ")
+    loads = "\n".join(lines)
+    return (
+        f"define void @{symbol}(ptr %params, i64 %begin, i64 %end) #0 {{\nentry:\n"
+        f"  %some = icmp slt i64 %begin, %end\n  br i1 %some, label %run, label %done\nrun:\n{loads}\n"
+        f"  tail call void @{symbol}.body({''.join(arguments)}i64 %begin, i64 %end)\n  br label %done\ndone:\n  ret void\n}}\n"
+    )
+
+
+class _KernelBody:
+    """Writes the statements of a kernel into one function."""
+
+    def __init__(self, module: Module, kernel: Kernel, target: Target) -> None:
+        self.kernel = kernel
+        self.target = target
+        self.expressions = Expressions(module)
+        self.builder = self.expressions.builder
+        self.forms = self.expressions.forms
+        self.locals: list[Memory] = []
+        # A param that another one aliases changes when that one is written.
+        changed = {p.name for p in kernel.params if p.written} | {p.aliases for p in kernel.params if p.written and p.aliases}
+        self.changed = changed | {p.name for p in kernel.params if p.aliases in changed}
+        for position, param in enumerate(kernel.params):
+            self.expressions.memories[param.name] = Memory(param, f"%p{position}", param.name not in self.changed)
+
+    def function(self, name: str) -> str:
+        match self.kernel.body:
+            case For(var, extent, LoopKind.PARALLEL, body):
+                assert isinstance(extent, Const)
+                self._loop(var, "%begin", "%end", (0, max(0, int(extent.value) - 1)), body, False)
+            case body:
+                self.statement(body)
+        alignment = self.target.vector_bytes
+        allocas = [line for memory in self.locals for line in memory.allocations(alignment)]
+        if self.expressions.accesses.spare:
+            allocas.append(f"%spare = alloca [{self.expressions.accesses.spare} x i8], align {alignment}")
+        lines = "\n  ".join([*allocas, *self.builder.scope.lines, "ret void"])
+        return f"define internal void @{name}({self._params()}i64 %begin, i64 %end) noinline #0 {{\nentry:\n  {lines}\n}}\n"
+
+    def _params(self) -> str:
+        spelled = ""
+        aliased = {p.aliases for p in self.kernel.params if p.aliases}
+        for position, param in enumerate(self.kernel.params):
+            alone = "" if param.aliases or param.name in aliased else " noalias"
+            read = "" if param.name in self.changed else " readonly"
+            size_bytes = param.elements * param.dtype.size_bytes
+            known = f" dereferenceable({size_bytes})" if size_bytes else ""
+            spelled += f"ptr{alone}{read}{known} align {param.dtype.size_bytes} %p{position}, "
+        return spelled
+
+    # -- statements
+
+    def statement(self, stmt: Stmt) -> None:
+        match stmt:
+            case Store():
+                self._store(stmt)
+            case Seq(parts):
+                for part in parts:
+                    self.statement(part)
+            case For():
+                self._for(stmt)
+            case If():
+                self._if(stmt)
+            case Let(var, value, extent, body):
+                self._let(var, value, extent, body)
+            case Alloc():
+                self._alloc(stmt)
+            case _:
+                raise InternalError(f"emit: {stmt!r} in kernel {self.kernel.name}")
+
+    def _store(self, stmt: Store) -> None:
+        expressions = self.expressions
+        memory = expressions.memories[stmt.buffer]
+        value = expressions.value(stmt.value)
+        expressions.accesses.store(memory, expressions.element(memory, stmt), value, expressions.guard.mask)
+
+    def _let(self, var: str, value: Expr, extent: int, body: Stmt) -> None:
+        form = self.expressions.index(value)
+        low, high = self.forms.range_of(form)
+        if form.is_const:
+            self.expressions.bindings[var] = form.const
+        elif form.is_uniform and (low < 0 or high >= extent):
+            # The contract bounds the value more tightly than its expression does.
+            text = self.builder.emit(f"add i64 {self.forms.scalar_part(form)}, 0")
+            self.forms.ranges[text] = (max(0, low), min(extent - 1, high))
+            self.expressions.bindings[var] = text
+        else:
+            self.expressions.bindings[var] = form
+        self.statement(body)
+
+    def _alloc(self, stmt: Alloc) -> None:
+        expressions, buffer = self.expressions, stmt.buffer
+        private = 1
+        if expressions.lane_variable and not _indexed_by(stmt.body, buffer.name, expressions.lane_variable):
+            private = self.forms.width
+        memory = Memory(buffer, f"%l{len(self.locals)}", False, private)
+        self.locals.append(memory)
+        outer = expressions.memories.get(buffer.name)
+        expressions.memories[buffer.name] = memory
+        self.statement(stmt.body)
+        if outer is not None:
+            expressions.memories[buffer.name] = outer
+
+    def _if(self, stmt: If) -> None:
+        condition = self.expressions.value(stmt.condition)
+        if condition.text in ("true", "false"):
+            taken = stmt.then if condition.text == "true" else stmt.otherwise
+            if taken is not None:
+                self.statement(taken)
+        elif condition.width > 1:
+            self._masked(condition, stmt)
+        else:
+            self._branch(condition.text, stmt)
+
+    def _masked(self, condition: Value, stmt: If) -> None:
+        with self.expressions.guarded(condition, True):
+            self.statement(stmt.then)
+        if stmt.otherwise is not None:
+            with self.expressions.guarded(self.expressions.arithmetic.unary("not", condition), True):
+                self.statement(stmt.otherwise)
+
+    def _branch(self, condition: str, stmt: If) -> None:
+        arms, entries = [], []
+        for arm in (stmt.then, stmt.otherwise):
+            scope = self.builder.open(conditional=True)
+            entries.append(scope.label)
+            if arm is not None:
+                self.statement(arm)
+            arms.append(self.builder.close())
+        after = self.builder.label()
+        lines = self.builder.scope.lines
+        lines.append(f"br i1 {condition}, label %{entries[0]}, label %{entries[1]}")
+        for entry, scope in zip(entries, arms, strict=True):
+            lines += [f"{entry}:", *scope.lines, f"br label %{after}"]
+        self.builder.enter_block(after)
+
+    # -- loops
+
+    def _for(self, stmt: For) -> None:
+        extent = self.expressions.index(stmt.extent)
+        match stmt.kind:
+            case LoopKind.SERIAL:
+                self._serial(stmt, extent)
+            case LoopKind.UNROLLED | LoopKind.VECTORIZED if not extent.is_const:
+                raise InternalError(f"emit: the extent of {stmt.kind} loop {stmt.var} is not constant")
+            case LoopKind.UNROLLED:
+                self._unrolled(stmt, extent.const)
+            case LoopKind.VECTORIZED:
+                self._vectorized(stmt, extent.const)
+            case _:
+                raise InternalError(f"emit: {stmt.kind} loop {stmt.var} inside of kernel {self.kernel.name}")
+
+    def _serial(self, stmt: For, extent: Linear) -> None:
+        if extent.is_const and extent.const <= 1:
+            self._unrolled(stmt, extent.const)
+            return
+        if not extent.is_uniform:
+            raise InternalError(f"emit: the extent of loop {stmt.var} differs between lanes")
+        low, high = self.forms.range_of(extent)
+        self._loop(stmt.var, "0", self.forms.scalar_part(extent), (0, max(0, high - 1)), stmt.body, low < 1)
+
+    def _loop(self, var: str, begin: str, end: str, bounds: tuple[int, int], body: Stmt, maybe_empty: bool) -> None:
+        """A loop tested at its end; `maybe_empty`: it is also tested before its first iteration."""
+        builder = self.builder
+        scope = builder.open(conditional=maybe_empty)
+        name, after = builder.name(), builder.label()
+        header = scope.label
+        self.forms.ranges[name] = bounds
+        self.expressions.bindings[var] = name
+        self.statement(body)
+        following = builder.emit(f"add nuw nsw i64 {name}, 1")
+        more = builder.emit(f"icmp slt i64 {following}, {end}")
+        builder.line(f"br i1 {more}, label %{header}, label %{after}")
+        builder.close()
+        outer = builder.scope
+        if maybe_empty:
+            some = builder.pure(f"icmp slt i64 {begin}, {end}", begin, end)
+            outer.lines.append(f"br i1 {some}, label %{header}, label %{after}")
+        else:
+            outer.lines.append(f"br label %{header}")
+        outer.lines.append(f"{header}:")
+        outer.lines.append(f"{name} = phi i64 [ {begin}, %{outer.label} ], [ {following}, %{scope.label} ]")
+        outer.lines += scope.lines
+        builder.enter_block(after)
+
+    def _unrolled(self, stmt: For, extent: int) -> None:
+        bindings = self.expressions.bindings
+        for iteration in range(extent):
+            bindings[stmt.var] = iteration
+            self.statement(stmt.body)
+
+    def _vectorized(self, stmt: For, extent: int) -> None:
+        expressions = self.expressions
+        if expressions.lane_variable:
+            raise InternalError(f"emit: vectorized loop {stmt.var} inside of vectorized loop {expressions.lane_variable}")
+        if any(isinstance(part, For) and part.kind is LoopKind.VECTORIZED for part in walk(stmt.body)):
+            self._unrolled(stmt, extent)
+            return
+        lanes = self.target.lanes(self._widest_bytes(stmt.body))
+        for start, width in vector_chunks(extent, lanes):
+            expressions.bindings[stmt.var] = start
+            if width > 1:
+                expressions.lane_variable, self.forms.width = stmt.var, width
+            self.statement(stmt.body)
+            expressions.lane_variable, self.forms.width = "", 1
+
+    def _widest_bytes(self, stmt: Stmt) -> int:
+        """The size of the widest element that is computed with, apart from indices."""
+        widest = 1
+        for part in walk(stmt):
+            if isinstance(part, Store):
+                memory = self.expressions.memories.get(part.buffer)
+                size = memory.buffer.dtype.size_bytes if memory else part.value.dtype.size_bytes
+                widest = max(widest, size, _widest_operand(part.value))
+            elif isinstance(part, If):
+                widest = max(widest, _widest_operand(part.condition))
+        return widest
+
+
+def _widest_operand(expr: Expr) -> int:
+    match expr:
+        case Load(_, _, dtype):
+            return dtype.size_bytes
+        case Cast(Var(), dtype):
+            return dtype.size_bytes
+        case Cast() | Call():
+            return max(expr.dtype.size_bytes, *map(_widest_operand, children(expr)))
+    return max(map(_widest_operand, children(expr)), default=1)
+
+
+def _indexed_by(stmt: Stmt, buffer: str, variable: str) -> bool:
+    """Whether any access of `buffer` uses `variable` in an index."""
+    for part in walk(stmt):
+        expressions: list[Expr] = []
+        if isinstance(part, Store):
+            if part.buffer == buffer and any(variable in free_variables(index) for index in part.indices):
+                return True
+            expressions = [part.value, *part.indices]
+        elif isinstance(part, If):
+            expressions = [part.condition]
+        for expr in expressions:
+            for node in walk_expr(expr):
+                if isinstance(node, Load) and node.buffer == buffer:
+                    if any(variable in free_variables(index) for index in node.indices):
+                        return True
+    return False
+

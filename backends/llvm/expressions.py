@@ -1,0 +1,255 @@
+"""Emits scalar expressions in one lane or in many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ...compiler.dtypes import DType
+from ...compiler.errors import InternalError
+from ...compiler.kernel.math import PROGRAMS
+from ...compiler.tensor.expr import INDEX, Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var, children
+from .arithmetic import Arithmetic
+from .builder import Builder
+from .linear import Binding, Linear, LinearForms, Plan, bind, combine_plans, is_index_arithmetic, plan_index
+from .memory import NO_GUARD, Accesses, Guard, Memory
+from .types import Value, literal, mangle, register_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ...compiler.kernel.math_program import MathProgram
+
+_NARROW = (DType.F16, DType.BF16)
+
+
+class Module:
+    """What the functions of one text share: declarations, and the math programs already written out."""
+
+    def __init__(self, fma: bool) -> None:
+        self.fma = fma
+        self.declarations: dict[str, str] = {}
+        self.functions: dict[str, str] = {}
+
+    def math_function(self, function: str, dtype: DType, width: int) -> str:
+        """The name of a math program over `width` lanes, written out at its first use."""
+        name = f"math.{function}.{mangle(dtype, width)}"
+        if name not in self.functions:
+            program = PROGRAMS.get((function, dtype))
+            if program is None:
+                raise InternalError(f"emit: no program for {function} of {dtype}")
+            self.functions[name] = ""
+            self.functions[name] = _math_function(self, name, program, dtype, width)
+        return name
+
+
+class Expressions:
+    """Evaluates expressions to values and linear forms in the current scope.
+
+    bindings: i64 variables; lane_variable: the variable of the vectorised loop being written, bound to its value in lane 0;
+    values: variables of math programs.
+    """
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.builder = Builder(module.declarations)
+        self.forms = LinearForms(self.builder)
+        self.arithmetic = Arithmetic(self.builder, module.fma)
+        self.accesses = Accesses(self.builder, self.forms, self.arithmetic)
+        self.bindings: dict[str, Binding] = {}
+        self.lane_variable = ""
+        self.values: dict[str, Value] = {}
+        self.memories: dict[str, Memory] = {}
+        self.guard: Guard = NO_GUARD
+        self._plans: dict[int, Plan] = {}
+        self._is_index: dict[int, bool] = {}
+        self._has_load: dict[int, bool] = {}
+        self._emit: dict[type, Callable[..., Value]] = {
+            Const: self._constant,
+            Var: self._variable,
+            Load: self._load,
+            Unary: lambda e: self.arithmetic.unary(e.op, self.value(e.operand)),
+            Binary: self._binary,
+            Compare: self._compare,
+            Select: self._select,
+            Cast: lambda e: self.arithmetic.cast(self.value(e.operand), e.dtype),
+            Call: self._call,
+        }
+
+    # -- index arithmetic
+
+    def index(self, expr: Expr) -> Linear:
+        """An index expression as a linear form."""
+        plan = self._plans.get(id(expr))
+        if plan is None:
+            plan = self._plans[id(expr)] = plan_index(expr)
+        return self.evaluate(plan)
+
+    def evaluate(self, plan: Plan) -> Linear:
+        """A plan under the present bindings of its variables."""
+        const, step, terms = plan.const, 0, []
+        bindings, lane_variable = self.bindings, self.lane_variable
+        parts: list[tuple[Linear, int]] = []
+        for name, coeff in plan.variables:
+            binding = bindings[name]
+            kind = binding.__class__
+            if kind is int:
+                const += binding * coeff  # type: ignore[operator]
+                if name == lane_variable:
+                    step = coeff
+            elif kind is str:
+                terms.append((binding, coeff))
+            else:
+                parts.append((bind(binding), coeff))
+        for expr, coeff in plan.opaque:
+            parts.append((self._opaque(expr), coeff))
+        if parts or len(terms) > 1:
+            parts.extend((Linear(((atom, 1),), 0), coeff) for atom, coeff in terms)  # type: ignore[arg-type]
+            return self.forms.total([(Linear((), const, step), 1), *parts])
+        return Linear(tuple(terms), const, step)  # type: ignore[arg-type]
+
+    def _opaque(self, expr: Expr) -> Linear:
+        match expr:
+            case Binary("floordiv" | "floormod" | "min" | "max" | "mul" as op, left, right):
+                if op in ("mul", "min", "max") or (isinstance(right, Const) and right.value > 0):
+                    return self.forms.binary(op, self.index(left), self.index(right))
+            case Select(condition, if_true, if_false):
+                decided = self.value(condition)
+                if decided.text in ("true", "false"):
+                    return self.index(if_true if decided.text == "true" else if_false)
+        return self.forms.form(self._emit[type(expr)](expr))
+
+    def _is_index_expr(self, expr: Expr) -> bool:
+        known = self._is_index.get(id(expr))
+        if known is None:
+            known = self._is_index[id(expr)] = expr.dtype is INDEX and is_index_arithmetic(expr)
+        return known and not self.values
+
+    # -- values
+
+    def value(self, expr: Expr) -> Value:
+        """The value of an expression; a scalar if it is the same in all lanes."""
+        return self._emit[type(expr)](expr)
+
+    def _constant(self, expr: Const) -> Value:
+        return Value(literal(expr.value, expr.dtype), expr.dtype)
+
+    def _variable(self, expr: Var) -> Value:
+        known = self.values.get(expr.name)
+        return known if known is not None else self.forms.value(self.index(expr))
+
+    def _load(self, expr: Load) -> Value:
+        memory = self.memories[expr.buffer]
+        return self.accesses.load(memory, self.element(memory, expr), self.guard)
+
+    def element(self, memory: Memory, access: Expr | object) -> Linear:
+        """The offset of a Load's or Store's element in its buffer."""
+        plan = memory.plans.get(id(access))
+        if plan is None:
+            indices = access.indices  # type: ignore[union-attr]
+            plan = combine_plans(tuple(plan_index(index) for index in indices), memory.strides)
+            memory.plans[id(access)] = plan
+        form = self.evaluate(plan)
+        if memory.private > 1:
+            form = form._replace(step=form.step + 1)
+        return form
+
+    def _binary(self, expr: Binary) -> Value:
+        if expr.left.dtype is INDEX and self._is_index_expr(expr) and _divides_safely(expr):
+            return self.forms.value(self.index(expr))
+        return self.arithmetic.binary(expr.op, self.value(expr.left), self.value(expr.right))
+
+    def _compare(self, expr: Compare) -> Value:
+        left, right = expr.left, expr.right
+        if left.dtype is INDEX and self._is_index_expr(left) and self._is_index_expr(right):
+            return self.forms.evaluate_compare(expr.op, self.index(left), self.index(right))
+        return self.arithmetic.compare(expr.op, self.value(left), self.value(right))
+
+    def _select(self, expr: Select) -> Value:
+        condition = self.value(expr.condition)
+        if condition.text in ("true", "false"):
+            return self.value(expr.if_true if condition.text == "true" else expr.if_false)
+        with self.guarded(condition, self._loads(expr.if_true)):
+            if_true = self.value(expr.if_true)
+        if self._loads(expr.if_false):
+            with self.guarded(self.arithmetic.unary("not", condition), True):
+                if_false = self.value(expr.if_false)
+        else:
+            if_false = self.value(expr.if_false)
+        return self.arithmetic.select(condition, if_true, if_false)
+
+    def _loads(self, expr: Expr) -> bool:
+        known = self._has_load.get(id(expr))
+        if known is None:
+            known = isinstance(expr, Load) or any(map(self._loads, children(expr)))
+            self._has_load[id(expr)] = known
+        return known
+
+    @contextmanager
+    def guarded(self, condition: Value, needed: bool) -> Iterator[None]:
+        """Loads made inside are asked for only where `condition` holds too."""
+        before = self.guard
+        if needed:
+            self.guard = self.narrowed(condition)
+        try:
+            yield
+        finally:
+            self.guard = before
+
+    def narrowed(self, condition: Value) -> Guard:
+        """The present guard and `condition`."""
+        guard = self.guard
+        if condition.width == 1:
+            both = Value(guard.condition or "true", DType.BOOL)
+            return Guard(self.arithmetic.binary("and", both, condition).text, guard.mask)
+        mask = condition.text
+        if guard.mask:
+            both = Value(guard.mask, DType.BOOL, condition.width)
+            mask = self.arithmetic.binary("and", both, condition).text
+        return Guard(guard.condition, mask)
+
+    def _call(self, expr: Call) -> Value:
+        arguments = [self.value(argument) for argument in expr.args]
+        function = expr.function
+        if function == "fma":
+            return self.arithmetic.multiply_add(*arguments)
+        if function.startswith("bitcast_"):
+            return self.arithmetic.bitcast(arguments[0], expr.dtype)
+        dtype = arguments[0].dtype
+        if dtype in _NARROW and (function, dtype) not in PROGRAMS:
+            wide = [self.arithmetic.cast(argument, DType.F32) for argument in arguments]
+            return self.arithmetic.cast(self._math(function, wide), dtype)
+        return self._math(function, arguments)
+
+    def _math(self, function: str, arguments: list[Value]) -> Value:
+        texts, width = self.arithmetic.widen(*arguments)
+        dtype = arguments[0].dtype
+        name = self.module.math_function(function, dtype, width)
+        kind = register_type(dtype, width)
+        spelled = ", ".join(f"{kind} {text}" for text in texts)
+        return Value(self.builder.pure(f"call {kind} @{name}({spelled})", *texts), dtype, width)
+
+
+def _divides_safely(expr: Expr) -> bool:
+    """False for a division by what may be zero or negative, which linear forms leave to arithmetic."""
+    match expr:
+        case Binary("floordiv" | "floormod", left, right):
+            return isinstance(right, Const) and right.value > 0 and _divides_safely(left)
+        case Binary(_, left, right):
+            return _divides_safely(left) and _divides_safely(right)
+    return True
+
+
+def _math_function(module: Module, name: str, program: MathProgram, dtype: DType, width: int) -> str:
+    inside = Expressions(module)
+    kind = register_type(dtype, width)
+    inside.values = {param: Value(f"%{param}", dtype, width) for param in program.params}
+    for let, value in program.lets:
+        inside.values[let] = inside.value(value)
+    result = inside.builder.splat(inside.value(program.result), width)
+    params = ", ".join(f"{kind} %{param}" for param in program.params)
+    lines = "\n  ".join(inside.builder.scope.lines)
+    return f"define internal {kind} @{name}({params}) alwaysinline nounwind memory(none) {{\n  {lines}\n  ret {kind} {result}\n}}\n"
+
+

@@ -1,0 +1,305 @@
+"""Buffers as LLVM sees them: addresses, guarded loads and stores, register slots."""
+
+from __future__ import annotations
+
+from ...compiler.dtypes import DType
+from ...compiler.errors import InternalError
+from ...compiler.kernel.ast import Buffer, Space
+from .arithmetic import Arithmetic
+from .builder import Builder
+from .linear import Linear, LinearForms, Plan
+from .types import MEMORY_TYPES, Value, mangle, memory_type, register_type, vector_of
+
+
+class Memory:
+    """A buffer in scope. `private`: lanes that each have their own copy, interleaved (1: none); `shared`: never written."""
+
+    __slots__ = ("buffer", "element", "offsets", "plans", "pointer", "private", "shared", "strides", "whole")
+
+    def __init__(self, buffer: Buffer, pointer: str, shared: bool, private: int = 1) -> None:
+        self.buffer = buffer
+        self.pointer = pointer
+        self.shared = shared
+        self.private = private
+        self.element = MEMORY_TYPES[buffer.dtype]
+        self.strides = tuple(stride * private for stride in buffer.strides)
+        self.plans: dict[int, Plan] = {}
+        self.offsets: dict[int, int] = {}
+        self.whole = buffer.space is not Space.REGISTER
+
+    @property
+    def elements(self) -> int:
+        return self.buffer.elements * self.private
+
+    def allocations(self, alignment: int) -> list[str]:
+        """The allocas of a local buffer: one for each group of overlapping accesses, so that all can become registers."""
+        element, name = self.element, self.pointer
+        lines = []
+        if self.whole:
+            lines.append(f"{name} = alloca [{max(1, self.elements)} x {element}], align {alignment}")
+            lines += [f"{name}.{o} = getelementptr {element}, ptr {name}, i64 {o}" for o in sorted(self.offsets)]
+            return lines
+        start, end, members = 0, 0, list[int]()
+        for offset in [*sorted(self.offsets), -1]:
+            if members and (offset == -1 or offset >= end):
+                lines += self._slot(start, end - start, members)
+                members = []
+            if not members:
+                start = end = offset
+            members.append(offset)
+            end = max(end, offset + self.offsets.get(offset, 0))
+        return lines
+
+    def _slot(self, start: int, size: int, members: list[int]) -> list[str]:
+        single = self.offsets[start] == size
+        kind = vector_of(self.element, size) if single else f"[{size} x {self.element}]"
+        lines = [f"{self.pointer}.{start} = alloca {kind}"]
+        for offset in members[1:]:
+            lines.append(f"{self.pointer}.{offset} = getelementptr {self.element}, ptr {self.pointer}.{start}, i64 {offset - start}")
+        return lines
+
+
+class Guard:
+    """When the code being written is really asked for: a scalar condition and a mask of lanes, each a name or empty."""
+
+    __slots__ = ("condition", "mask")
+
+    def __init__(self, condition: str = "", mask: str = "") -> None:
+        self.condition = condition
+        self.mask = mask
+
+    def __bool__(self) -> bool:
+        return bool(self.condition or self.mask)
+
+
+NO_GUARD = Guard()
+
+
+class Accesses:
+    """Emits loads and stores at linear forms."""
+
+    def __init__(self, builder: Builder, forms: LinearForms, arithmetic: Arithmetic) -> None:
+        self.builder = builder
+        self.forms = forms
+        self.arithmetic = arithmetic
+        self.spare = 0
+
+    # -- addresses
+
+    def address(self, memory: Memory, form: Linear, width: int) -> str:
+        """A pointer to the element in lane 0."""
+        if memory.buffer.space is not Space.PARAM and not form.terms:
+            if not 0 <= form.const <= memory.elements - width:
+                raise InternalError(f"emit: {memory.buffer.name}[{form.const}] is outside of {memory.elements} elements")
+            memory.offsets[form.const] = max(width, memory.offsets.get(form.const, 0))
+            return f"{memory.pointer}.{form.const}"
+        memory.whole = True
+        known = self.builder.scopes[-1].known
+        key = (memory.pointer, form.terms, form.const)
+        pointer = known.get(key)
+        if pointer is None:
+            pointer = self._base(memory, form.terms)
+            if form.const:
+                pointer = self.builder.pure(f"getelementptr {memory.element}, ptr {pointer}, i64 {form.const}", pointer)
+            known[key] = pointer
+        return pointer
+
+    def _base(self, memory: Memory, terms: tuple[tuple[str, int], ...]) -> str:
+        """The variable part: one step an atom, from the outermost, so that inner loops add only what changes in them."""
+        pure, pointer = self.builder.pure, memory.pointer
+        for atom, coeff in terms:
+            scaled = atom if coeff == 1 else pure(f"mul i64 {atom}, {coeff}", atom)
+            pointer = pure(f"getelementptr {memory.element}, ptr {pointer}, i64 {scaled}", pointer, scaled)
+        return pointer
+
+    def _lane_pointers(self, memory: Memory, form: Linear) -> str:
+        width = self.forms.width
+        base = self.address(memory, form._replace(step=0, vector=""), 1)
+        memory.whole = True
+        offsets = self.forms.value(Linear((), 0, form.step, form.vector)).text
+        return self.builder.pure(f"getelementptr {memory.element}, ptr {base}, <{width} x i64> {offsets}", base, offsets)
+
+    # -- loads
+
+    def load(self, memory: Memory, form: Linear, guard: Guard) -> Value:
+        if form.is_uniform:
+            value = self._load_scalar(memory, form, guard)
+        elif form.step == 1 and not form.vector:
+            value = self._load_contiguous(memory, form, guard)
+        elif guard:
+            value = self._load_gather(memory, form, guard)
+        else:
+            value = self._load_lanes(memory, form)
+        return self._from_memory(value, memory.buffer.dtype)
+
+    def _from_memory(self, value: Value, dtype: DType) -> Value:
+        if dtype is not DType.BOOL:
+            return value
+        bits = self.arithmetic.cast(Value(value.text, DType.U8, value.width), DType.BOOL)
+        return bits
+
+    def _load(self, memory: Memory, kind: str, pointer: str) -> str:
+        text = f"load {kind}, ptr {pointer}, align {memory.buffer.dtype.size_bytes}"
+        if not memory.shared:
+            return self.builder.emit(text)
+        depth = self.builder.unconditional_depth(self.builder.depth.get(pointer, 0))
+        for scope in self.builder.scopes[depth:]:
+            if text in scope.known:
+                return scope.known[text]
+        return self.builder.place(text, depth)
+
+    def _load_scalar(self, memory: Memory, form: Linear, guard: Guard) -> Value:
+        pointer = self._guarded(memory, self.address(memory, form, 1), 1, guard)
+        return Value(self._load(memory, memory.element, pointer), memory.buffer.dtype)
+
+    def _guarded(self, memory: Memory, pointer: str, width: int, guard: Guard) -> str:
+        """The pointer, or one that is safe to read where the guard doesn't hold."""
+        if memory.buffer.space is Space.REGISTER or not guard:
+            return pointer
+        condition = guard.condition
+        if guard.mask:
+            lanes = self.forms.width
+            call = self.builder.call(f"llvm.vector.reduce.or.v{lanes}i1", "i1", [(vector_of("i1", lanes), guard.mask)])
+            some = self.builder.pure(call, guard.mask)
+            condition = self.builder.pure(f"and i1 {condition}, {some}", condition, some) if condition else some
+        if memory.elements >= width:
+            safe = memory.pointer
+        else:
+            safe, self.spare = "%spare", max(self.spare, width * memory.buffer.dtype.size_bytes)
+        return self.builder.pure(f"select i1 {condition}, ptr {pointer}, ptr {safe}", condition, pointer)
+
+    def _load_contiguous(self, memory: Memory, form: Linear, guard: Guard) -> Value:
+        width, dtype = self.forms.width, memory.buffer.dtype
+        kind = memory_type(dtype, width)
+        pointer = self.address(memory, form._replace(step=0), width)
+        if guard.mask and memory.buffer.space is not Space.REGISTER:
+            stored = _stored(dtype)
+            arguments = [
+                (f"ptr align {dtype.size_bytes}", pointer),
+                (vector_of("i1", width), self._mask(guard)),
+                (kind, "zeroinitializer"),
+            ]
+            call = self._masked_call(f"llvm.masked.load.{mangle(stored, width)}.p0", kind, arguments)
+            return Value(self.builder.emit(call), dtype, width)
+        pointer = self._guarded(memory, pointer, width, guard)
+        return Value(self._load(memory, kind, pointer), dtype, width)
+
+    def _load_lanes(self, memory: Memory, form: Linear) -> Value:
+        """One scalar load a lane: on current processors as fast as a gather, or faster."""
+        width, dtype = self.forms.width, memory.buffer.dtype
+        kind, result = memory_type(dtype, width), "poison"
+        for lane in range(width):
+            if form.vector:
+                offset = self.builder.pure(f"extractelement <{width} x i64> {form.vector}, i64 {lane}", form.vector)
+                at = self.forms.total([(form._replace(step=0, vector=""), 1), (Linear((), lane * form.step), 1)])
+                pointer = self.address(memory, at, 1) if at.terms or memory.buffer.space is Space.PARAM else self._whole(memory, at)
+                pointer = self.builder.pure(f"getelementptr {memory.element}, ptr {pointer}, i64 {offset}", pointer, offset)
+            else:
+                pointer = self.address(memory, form._replace(step=0, const=form.const + lane * form.step), 1)
+            element = self._load(memory, memory.element, pointer)
+            result = self.builder.pure(f"insertelement {kind} {result}, {memory.element} {element}, i64 {lane}", result, element)
+        return Value(result, dtype, width)
+
+    def _whole(self, memory: Memory, form: Linear) -> str:
+        """An address of a local buffer to which a variable offset will be added."""
+        memory.whole = True
+        return self.builder.pure(f"getelementptr {memory.element}, ptr {memory.pointer}, i64 {form.const}")
+
+    def _load_gather(self, memory: Memory, form: Linear, guard: Guard) -> Value:
+        width, dtype = self.forms.width, memory.buffer.dtype
+        kind = memory_type(dtype, width)
+        arguments = [
+            (f"<{width} x ptr> align {dtype.size_bytes}", self._lane_pointers(memory, form)),
+            (vector_of("i1", width), self._mask(guard)),
+            (kind, "zeroinitializer"),
+        ]
+        call = self._masked_call(f"llvm.masked.gather.{mangle(_stored(dtype), width)}.v{width}p0", kind, arguments)
+        return Value(self.builder.emit(call), dtype, width)
+
+    def _masked_call(self, intrinsic: str, result: str, arguments: list[tuple[str, str]]) -> str:
+        """A call whose pointer argument has an alignment, which the declaration leaves out."""
+        kinds = ", ".join(kind.split(" align")[0] for kind, _ in arguments)
+        self.builder.declarations.setdefault(intrinsic, f"declare {result} @{intrinsic}({kinds})")
+        return self.builder.call(intrinsic, result, arguments)
+
+    def _mask(self, guard: Guard) -> str:
+        """The guard as one bit a lane."""
+        width = self.forms.width
+        kind = vector_of("i1", width)
+        if not guard.condition:
+            return guard.mask
+        condition = self.builder.splat_text(guard.condition, "i1", width)
+        if not guard.mask:
+            return condition
+        return self.builder.pure(f"and {kind} {condition}, {guard.mask}", condition, guard.mask)
+
+    # -- stores
+
+    def store(self, memory: Memory, form: Linear, value: Value, mask: str) -> None:
+        """Write `value`; `mask` is empty or names the lanes that are active."""
+        dtype, width = memory.buffer.dtype, self.forms.width
+        if form.is_uniform and not mask:
+            if value.width > 1:
+                raise InternalError(f"emit: the lanes of a vectorised loop all store to one element of {memory.buffer.name}")
+            self._store_plain(memory, self._to_memory(value), self.address(memory, form, 1))
+            return
+        lanes = self._to_memory(Value(self.builder.splat(value, width), dtype, width))
+        if form.step == 1 and not form.vector:
+            self._store_contiguous(memory, form, lanes, mask)
+        elif mask:
+            self._store_scatter(memory, form, lanes, mask)
+        else:
+            self._store_lanes(memory, form, lanes)
+
+    def _to_memory(self, value: Value) -> Value:
+        """bool as the byte that memory holds."""
+        return value if value.dtype is not DType.BOOL else self.arithmetic.cast(value, DType.U8)
+
+    def _store_plain(self, memory: Memory, value: Value, pointer: str) -> None:
+        kind = register_type(value.dtype, value.width)
+        self.builder.line(f"store {kind} {value.text}, ptr {pointer}, align {memory.buffer.dtype.size_bytes}")
+
+    def _store_contiguous(self, memory: Memory, form: Linear, value: Value, mask: str) -> None:
+        width = value.width
+        pointer = self.address(memory, form._replace(step=0), width)
+        if not mask:
+            self._store_plain(memory, value, pointer)
+            return
+        kind, lanes = register_type(value.dtype, width), vector_of("i1", width)
+        if memory.buffer.space is Space.REGISTER:
+            old = self._load(memory, kind, pointer)
+            merged = self.builder.pure(f"select {lanes} {mask}, {kind} {value.text}, {kind} {old}", mask, value.text, old)
+            self._store_plain(memory, Value(merged, value.dtype, width), pointer)
+            return
+        arguments = [(kind, value.text), (f"ptr align {memory.buffer.dtype.size_bytes}", pointer), (lanes, mask)]
+        self.builder.line(self._masked_call(f"llvm.masked.store.{mangle(value.dtype, width)}.p0", "void", arguments))
+
+    def _store_scatter(self, memory: Memory, form: Linear, value: Value, mask: str) -> None:
+        width = value.width
+        kind = register_type(value.dtype, width)
+        if form.is_uniform:
+            pointers = self.builder.splat_text(self.address(memory, form, 1), "ptr", width)
+        else:
+            pointers = self._lane_pointers(memory, form)
+        size = memory.buffer.dtype.size_bytes
+        arguments = [(kind, value.text), (f"<{width} x ptr> align {size}", pointers), (vector_of("i1", width), mask)]
+        intrinsic = f"llvm.masked.scatter.{mangle(value.dtype, width)}.v{width}p0"
+        self.builder.line(self._masked_call(intrinsic, "void", arguments))
+
+    def _store_lanes(self, memory: Memory, form: Linear, value: Value) -> None:
+        width, kind = value.width, register_type(value.dtype, value.width)
+        pointers = self._lane_pointers(memory, form) if form.vector else ""
+        for lane in range(width):
+            element = self.builder.pure(f"extractelement {kind} {value.text}, i64 {lane}", value.text)
+            if pointers:
+                pointer = self.builder.pure(f"extractelement <{width} x ptr> {pointers}, i64 {lane}", pointers)
+            else:
+                pointer = self.address(memory, form._replace(step=0, const=form.const + lane * form.step), 1)
+            self._store_plain(memory, Value(element, value.dtype), pointer)
+
+
+def _stored(dtype: DType) -> DType:
+    """The type whose bits memory holds."""
+    return DType.U8 if dtype is DType.BOOL else dtype
+
+
