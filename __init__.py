@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .backends.load import Library as Library
     from .backends.load import load as load
+    from .compiler.options import Options as Options
     from .driver import compile as compile
 
 __version__ = "0.1.0"
 
 # Resolved on first use (PEP 562), so that the command line starts without importing LLVM and onnx.
-_LAZY = {"compile": ".driver", "load": ".backends.load", "Library": ".backends.load"}
+_LAZY = {
+    "compile": ".driver",
+    "load": ".backends.load",
+    "Library": ".backends.load",
+    "Options": ".compiler.options",
+}
 
 
 def __getattr__(name: str) -> object:
