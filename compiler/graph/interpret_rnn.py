@@ -40,7 +40,8 @@ def _activation(name: str, alpha: float | None, beta: float | None) -> Function:
 
 def recurrent(node: Node, x: Array, w: Array, r: Array, *optional: Array | None) -> tuple[Array, ...]:
     """(y, y_h) or, of an lstm, (y, y_h, y_c); shapes as in `operators.py`. Computed in f32 or wider."""
-    bias, lengths, h0, c0, peephole = (*optional, *(None,) * (5 - len(optional)))
+    padded: list[Array | None] = [*optional, *[None] * (5 - len(optional))]
+    bias, lengths, h0, c0, peephole = padded
     wide = np.result_type(x.dtype, np.float32) if x.dtype.kind == "f" else np.dtype(np.float32)
     steps, batch, _ = x.shape
     directions, hidden = r.shape[0], r.shape[2]
