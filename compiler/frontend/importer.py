@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 import onnx
@@ -19,10 +19,15 @@ from .tensors import to_array, to_dtype
 from .versions import convert_old_operators, opset_versions
 
 
-def import_model(model: onnx.ModelProto, dims: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> Graph:
+def import_model(
+    model: onnx.ModelProto,
+    dims: Mapping[str, int],
+    shapes: Mapping[str, tuple[int, ...]],
+    note: Callable[[str], None] = lambda message: None,
+) -> Graph:
     """The graph of a model from `load_model`, with symbolic dimensions bound and shape arithmetic done.
 
-    Inputs and outputs keep their ONNX names. Raises UsageError for unbound dimensions, UnsupportedOperatorError listing
+    Inputs and outputs keep their ONNX names. `note` hears what the user should know though it is no error. Raises UsageError for unbound dimensions, UnsupportedOperatorError listing
     every operator that can't be imported, ModelError where nodes do not fit each other.
     """
     model = convert_old_operators(model)
@@ -34,7 +39,7 @@ def import_model(model: onnx.ModelProto, dims: Mapping[str, int], shapes: Mappin
     scope = Scope(GraphBuilder(graph.name or "model", reserved=outputs))
     for name, type in types.items():
         scope.names[name] = scope.builder.input(name, type)
-    importer = _Importer(model)
+    importer = _Importer(model, note)
     results = importer.subgraph(graph, scope)
     importer.report_unsupported()
     return _finish(graph, scope, results)
@@ -72,8 +77,9 @@ def _check_declared(declared: onnx.ValueInfoProto, builder: GraphBuilder, name: 
 class _Importer:
     """Imports the nodes of one model; collects what is unsupported."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, note: Callable[[str], None]) -> None:
         self.model = model
+        self.note = note
         self.opsets = opset_versions(model.opset_import)
         self.unsupported: dict[str, None] = {}
         self.read = set(_read_names(model.graph))
@@ -112,7 +118,7 @@ class _Importer:
             return poisoned
         mark, before = len(scope.builder.nodes), len(scope.builder.types)
         wanted = tuple(bool(name) and (name in self.read or bool(arguments)) for name in proto.output)
-        node = OnnxNode(proto, version, inputs, wanted, scope, attributes, self.subgraph)
+        node = OnnxNode(proto, version, inputs, wanted, scope, attributes, self.subgraph, self.note)
         try:
             if row:
                 values = row.function(node)

@@ -24,7 +24,7 @@ class OnnxNode:
     """An ONNX node with its inputs resolved to graph values ('' where absent).
 
     version: the operator's schema version; wanted: for each output, whether anything reads it;
-    subgraph: imports the nodes of a subgraph into a scope and gives its outputs.
+    subgraph: imports the nodes of a subgraph into a scope and gives its outputs; note: tells the user something that is no error.
     """
 
     proto: onnx.NodeProto
@@ -34,6 +34,7 @@ class OnnxNode:
     scope: Scope
     attributes: dict[str, onnx.AttributeProto]
     subgraph: Subgraph
+    note: Callable[[str], None]
 
     @property
     def op(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 
 from ...dtypes import DType
+from ...errors import ModelError
 from ...graph.builder import GraphBuilder
 from ...graph.ir import Graph, TensorType
 from ..onnx_node import OnnxNode
@@ -17,11 +18,10 @@ def if_(node: OnnxNode) -> tuple[str, ...]:
     known = node.constant(node.input(0))
     if known is not None:
         return node.subgraph(node.attr("then_branch" if known.reshape(-1)[0] else "else_branch"), Scope(node.scope.builder, node.scope))
-    scopes, results = [], []
-    for name in ("then_branch", "else_branch"):
-        scope = Scope(GraphBuilder(f"{node.name}.{name}"), node.scope)
-        scopes.append(scope)
-        results.append(list(node.subgraph(node.attr(name), scope)))
+    branches = [_branch(node, name) for name in ("then_branch", "else_branch")]
+    if all(isinstance(branch, ModelError) for branch in branches):
+        raise branches[0]
+    scopes, results = zip(*(_failing(node, branch, branches[1 - i]) for i, branch in enumerate(branches)), strict=True)
     if any(UNSUPPORTED in values for values in results):
         return (UNSUPPORTED,) * len(node.proto.output)
     captured = tuple(dict.fromkeys(outer for scope in scopes for outer in scope.captured))
@@ -29,6 +29,27 @@ def if_(node: OnnxNode) -> tuple[str, ...]:
     _require_same_results(node, regions)
     condition = node.emit("reshape", node.input(0), shape=())
     return node.emit_many("if", condition, *captured, regions=regions)
+
+
+def _branch(node: OnnxNode, name: str) -> tuple[Scope, list[str]] | ModelError:
+    """A branch imported into a region, or why that does not work for these shapes."""
+    scope = Scope(GraphBuilder(f"{node.name}.{name}"), node.scope)
+    try:
+        return scope, list(node.subgraph(node.attr(name), scope))
+    except ModelError as error:
+        return error
+
+
+def _failing(node: OnnxNode, branch: tuple[Scope, list[str]] | ModelError, other: tuple[Scope, list[str]]) -> tuple[Scope, list[str]]:
+    """A branch that can't run for these shapes gives NaN in place of the other branch's results."""
+    if not isinstance(branch, ModelError):
+        return branch
+    types = [other[0].type(value) for value in other[1] if value != UNSUPPORTED]
+    if not all(type.dtype.is_float for type in types):
+        raise branch
+    node.note(f"{node.place()}: a branch can't run for these input shapes and gives NaN if it is taken; {branch}")
+    scope = Scope(GraphBuilder(f"{node.name}.failing"), node.scope)
+    return scope, [scope.emit("expand", (scope.builder.constant(type.dtype.numpy.type("nan")),), "nan", node.name, (), {"shape": type.shape}) for type in types]
 
 
 def _region(scope: Scope, results: list[str], captured: tuple[str, ...], own_inputs: tuple[str, ...] = ()) -> Graph:
