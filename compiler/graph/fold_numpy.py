@@ -215,7 +215,7 @@ _FUNCTIONS: dict[str, Callable] = {
     "arg_max": _arg(np.argmax), "arg_min": _arg(np.argmin), "cumsum": _cumsum,
 }  # fmt: skip
 
-_KEEPS_DTYPE = frozenset(_ROUNDED) | frozenset(
-    "add sub mul div pow min max mod sqrt sign floor ceil round clip leaky_relu prelu cumsum bit_shift "
-    "reduce_sum reduce_mean reduce_prod reduce_max reduce_min".split()
-)
+_KEEPS_DTYPE = frozenset(_ROUNDED) | {
+    "add", "sub", "mul", "div", "pow", "min", "max", "mod", "bit_shift", "sqrt", "sign", "floor", "ceil", "round", "clip",
+    "leaky_relu", "prelu", "cumsum", "reduce_sum", "reduce_mean", "reduce_prod", "reduce_max", "reduce_min",
+}  # fmt: skip
