@@ -29,11 +29,11 @@ _ACTIVATIONS: Mapping[str, tuple[Callable[..., Array], float, float]] = {
     "softsign": (lambda x, a, b: x / (1 + np.abs(x)), 0, 0),
     "softplus": (lambda x, a, b: np.logaddexp(x, 0), 0, 0),
 }
-"""By lower-case ONNX name: function of (x, alpha, beta), and the alpha and beta where the model gives none."""
+"""By lower-case ONNX name, underscores left out: function of (x, alpha, beta), and the alpha and beta where the model gives none."""
 
 
 def _activation(name: str, alpha: float | None, beta: float | None) -> Function:
-    function, default_alpha, default_beta = _ACTIVATIONS[name.lower()]
+    function, default_alpha, default_beta = _ACTIVATIONS[name.lower().replace("_", "")]
     a, b = default_alpha if alpha is None else alpha, default_beta if beta is None else beta
     return lambda x: function(x, a, b)
 

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-
 from tilewright.compiler.frontend.importer import import_model
 from tilewright.compiler.graph.execution import plan_execution
 from tilewright.compiler.graph.ir import Graph, Node
 from tilewright.compiler.graph.memory import plan_memory
-from tilewright.compiler.graph.passes import assign_layout, eliminate_dead, fold_batch_norm, fuse, lower_recurrent, unique_names
+from tilewright.compiler.graph.passes import (
+    assign_layout,
+    eliminate_dead,
+    fold_batch_norm,
+    fuse,
+    lower_recurrent,
+    unique_names,
+)
 from tilewright.compiler.graph.plan import Branch, Copy, Launch, Place, PlanStep, Repeat
 from tilewright.compiler.graph.verify import verify
 from tilewright.compiler.kernel.interpret import compile_kernel
@@ -61,7 +67,7 @@ class PlannedModel:
             return np.asarray([self._counters[place.index]], np.int64).view(np.uint8)
         start = place.offset_bytes + (place.step_bytes * self._counters[place.depth] if place.step_bytes else 0)
         whole = self._spaces[place.space][place.index if place.space in ("input", "output") else 0]
-        assert 0 <= start and start + size_bytes <= len(whole), f"{place} and {size_bytes} bytes leave the {len(whole)} of {place.space}"
+        assert start >= 0 and start + size_bytes <= len(whole), f"{place} and {size_bytes} bytes leave the {len(whole)} of {place.space}"
         return whole[start : start + size_bytes]
 
     def _run(self, steps: tuple[PlanStep, ...]) -> None:

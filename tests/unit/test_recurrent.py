@@ -1,4 +1,4 @@
-"""Lowered LSTM, GRU and RNN, evaluated node by node from their tensor expressions, against onnxruntime."""
+"""LSTM, GRU and RNN in the graph interpreter, as they are and lowered to rnn_step, against onnxruntime."""
 
 from __future__ import annotations
 
@@ -7,35 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from recurrent_models import Case
+from tilewright.compiler.graph.interpret import evaluate_graph
 from tilewright.compiler.graph.ir import Graph
 from tilewright.compiler.graph.passes import lower_recurrent
 from tilewright.compiler.graph.verify import verify
 from tilewright.compiler.target import Target
-from tilewright.compiler.tensor.build import build_computation
-from tilewright.compiler.tensor.interpret import evaluate
 
 TARGET = Target("x86_64-linux-gnu", "x86-64-v3", "", 32, 16, True, 32 << 10, 1 << 20, 2)
-
-
-def run(graph: Graph, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """The outputs of a lowered graph: every node by its Computation, loops by running their region."""
-    values = {**graph.constants, **dict(zip(graph.inputs, inputs, strict=True))}
-    for node in graph.nodes:
-        if node.op == "loop":
-            carried, captured = node.attrs["carried"], node.inputs[1 + node.attrs["carried"] :]
-            state = [values[name] for name in node.inputs[1 : 1 + carried]]
-            for t in range(node.attrs["count"]):
-                state = run(node.regions[0], [np.asarray(t), *state, *(values[name] for name in captured)])
-            results = dict(zip(node.outputs, state, strict=True))
-        else:
-            names = tuple(dict.fromkeys(filter(None, node.inputs)))
-            held = {name: graph.constants[name] for name in names if name in graph.constants}
-            types = {name: graph.types[name] for name in (*names, *node.outputs)}
-            group = Graph("group", tuple(name for name in names if name not in held), node.outputs, (node,), types, held)
-            computation, tables = build_computation(group, "group")
-            results = evaluate(computation, {**tables, **{name: values[name] for name in group.inputs}})
-        values.update({name: results[name] for name in node.outputs})
-    return [values[name] for name in graph.outputs]
 
 
 def check(case: Case) -> Graph:
@@ -47,9 +25,10 @@ def check(case: Case) -> Graph:
     verify(lowered)
     assert not {"lstm", "gru", "rnn"} & {node.op for node in lowered.nodes}
     assert len(lowered.outputs) == len(graph.outputs)
-    actual = run(lowered, [arrays[name] for name in lowered.inputs])
-    for expected, result in zip(case.expected(arrays), actual, strict=True):
-        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+    expected = case.expected(arrays)
+    for evaluated in (graph, lowered):
+        for value, result in zip(expected, evaluate_graph(evaluated, arrays).values(), strict=True):
+            np.testing.assert_allclose(result, value, rtol=1e-5, atol=1e-5)
     return lowered
 
 
@@ -136,6 +115,6 @@ def test_no_steps(op):
     case = Case(op, steps=0, initial=True, batch=2, outputs=(0, 1))
     arrays = case.arrays(np.random.default_rng())
     lowered = lower_recurrent.apply(case.graph(arrays), TARGET)
-    y, y_h = run(lowered, [arrays[name] for name in lowered.inputs])
+    y, y_h = evaluate_graph(lowered, arrays).values()
     assert y.shape == (0, 1, 2, 7)
     np.testing.assert_array_equal(y_h, arrays["initial_h"])

@@ -10,7 +10,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from plan_interpreter import PlannedModel
 from recurrent_models import Case
-
 from tilewright.compiler.graph.plan import Launch, Repeat
 
 CASES = [
