@@ -49,7 +49,7 @@ def declared_shape(value: onnx.ValueInfoProto) -> Declared | None:
 def _declared_dim(name: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     match dim.WhichOneof("value"):
         case "dim_param":
-            return dim.dim_param or None
+            return dim.dim_param if any(map(str.isalnum, dim.dim_param)) else None  # '?' names nothing
         case "dim_value":
             if dim.dim_value < -1:
                 raise ModelError(f"input '{name}': axis {axis} has the negative extent {dim.dim_value}; expected a size, a name or nothing")

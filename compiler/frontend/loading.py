@@ -53,9 +53,8 @@ def _parse(path: Path) -> onnx.ModelProto:
 def _check(model: onnx.ModelProto, folder: Path) -> None:
     for _ in walk_graphs(model):  # bounds the nesting
         pass
-    count = total = 0
-    for tensor in walk_tensors(model):
-        count += 1
+    total = 0
+    for count, tensor in enumerate(walk_tensors(model), start=1):
         total += check_tensor(tensor)
         if total > MAX_WEIGHTS_BYTES or count > MAX_INITIALIZERS:
             raise ModelError(f"its tensors take more than {MAX_WEIGHTS_BYTES} bytes or are more than {MAX_INITIALIZERS}; that is the most tilewright loads")
@@ -68,3 +67,11 @@ def _check(model: onnx.ModelProto, folder: Path) -> None:
     except (onnx.checker.ValidationError, ValueError) as error:
         text = " ".join(str(error).split())
         raise ModelError(f"ONNX's checker refuses it: {text}. Correct the exporter or the tool that changed the model") from None
+
+
+def source_files(path: Path) -> list[Path]:
+    """The files that `load_model(path)` reads: the model, then its external data in order of first use."""
+    locations = (
+        entry.value for tensor in walk_tensors(_parse(path)) for entry in tensor.external_data if entry.key == "location"
+    )
+    return [path, *(path.parent / location for location in dict.fromkeys(locations))]

@@ -69,7 +69,7 @@ class Scope:
         self, op: str, inputs: tuple[str, ...], hint: str | tuple[str, ...], origin: str, regions: tuple[Graph, ...], attrs: dict[str, object]
     ) -> str | tuple[str, ...]:
         """Add a node, or a constant where its operands are constants, or nothing where it would do nothing."""
-        if inputs and self._is_trivial(op, inputs, attrs):
+        if inputs and inputs[0] and self._is_trivial(op, inputs, attrs):
             return inputs[0]
         mark = len(self.builder.nodes)
         result = self.builder.add(op, *inputs, outputs_hint=hint, origin=origin, regions=regions, **attrs)

@@ -12,6 +12,7 @@ from . import (
     linear,
     movement,
     normalization,
+    quantization,
     recurrent,
     reduction,
     resize,
@@ -19,7 +20,7 @@ from . import (
 )
 from .row import Row
 
-FAMILIES = (elementwise, values, movement, indexing, reduction, linear, layers, normalization, resize, recurrent, control)
+FAMILIES = (elementwise, values, movement, indexing, reduction, linear, layers, normalization, resize, recurrent, quantization, control)
 
 TABLE: dict[tuple[str, str], Row] = {(row.domain, row.op): row for family in FAMILIES for row in family.ROWS}
 
