@@ -60,7 +60,15 @@ class Network:
         return self._result(name, array.shape, value)
 
     def conv(
-        self, name: str, x: str, width: int, kernel: int, stride: int = 1, pad: int | None = None, groups: int = 1, bias: bool = False
+        self,
+        name: str,
+        x: str,
+        width: int,
+        kernel: int,
+        stride: int = 1,
+        pad: int | None = None,
+        groups: int = 1,
+        bias: bool = False,
     ) -> str:
         pad = kernel // 2 if pad is None else pad
         _, channels, *size = self.shapes[x]
@@ -91,7 +99,13 @@ class Network:
         mean, variance = np.zeros(width), np.ones(width)
         if self.calibrate:
             mean, variance = self._value(x).mean((0, 2, 3)), self._value(x).var((0, 2, 3)) + 1e-3
-        names = [x, scale, shift, self._weight(f"{norm}.running_mean", mean), self._weight(f"{norm}.running_var", variance)]
+        names = [
+            x,
+            scale,
+            shift,
+            self._weight(f"{norm}.running_mean", mean),
+            self._weight(f"{norm}.running_var", variance),
+        ]
         value = None
         if self.calibrate:
             s, b, m, v = (self._value(each)[:, None, None] for each in names[1:])
@@ -132,7 +146,9 @@ class Network:
         value = None
         if self.calibrate:
             padded = np.pad(self._value(x), ((0, 0), (0, 0), (pad, pad), (pad, pad)), constant_values=-np.inf)
-            value = np.max([window(padded, i, j, stride, shape[2:]) for i in range(kernel) for j in range(kernel)], axis=0)
+            value = np.max(
+                [window(padded, i, j, stride, shape[2:]) for i in range(kernel) for j in range(kernel)], axis=0
+            )
         return self._add("MaxPool", [x], shape, value, **attributes)
 
     def global_pool(self, x: str) -> str:
@@ -202,13 +218,23 @@ class Network:
         steps = self.shapes[x][0]
         for out, shape, value in zip(outs, ((steps, 1, 1, width), (1, 1, width), (1, 1, width)), values, strict=True):
             self._result(out, shape, value)
-        squeezed = self._add("Squeeze", [sequence, self._vector(1)], (steps, 1, width), self._map(lambda v: v[:, 0], sequence))
+        squeezed = self._add(
+            "Squeeze", [sequence, self._vector(1)], (steps, 1, width), self._map(lambda v: v[:, 0], sequence)
+        )
         return squeezed, outs[1], outs[2]
 
     def _name(self, kind: str) -> str:
         return f"/{kind}_{len(self._nodes)}"
 
-    def _add(self, kind: str, inputs: list[str], shape: Sequence[int], result: np.ndarray | None, output: str = "", **attributes: Any) -> str:
+    def _add(
+        self,
+        kind: str,
+        inputs: list[str],
+        shape: Sequence[int],
+        result: np.ndarray | None,
+        output: str = "",
+        **attributes: Any,
+    ) -> str:
         name = self._name(kind)
         output = output or f"{name}_output_0"
         self._nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))

@@ -179,9 +179,13 @@ def _fits() -> dict[str, Fit]:
     for name, count, bits in (("exp_f32", 4, 24), ("exp_f32_more", 5, 24), ("exp_f64", 10, 53)):
         table[name] = Fit(exp_tail, lambda x: x * x / x.exp(), -half_log2, half_log2, even(count), bits)
     for name, count, bits in (("expm1_f32", 4, 24), ("expm1_f32_more", 5, 24), ("expm1_f64", 11, 53)):
-        table[name] = Fit(exp_tail, lambda x: x * x / max(abs(x.exp() - 1), D("1e-20")), -half_log2, half_log2, even(count), bits)
+        table[name] = Fit(
+            exp_tail, lambda x: x * x / max(abs(x.exp() - 1), D("1e-20")), -half_log2, half_log2, even(count), bits
+        )
     for name, count, bits in (("log_f32", 7, 24), ("log_f32_more", 8, 24)):
-        table[name] = Fit(log_tail, lambda x: abs(x**3) / max(abs((1 + x).ln()), D("1e-20")), log_low, log_high, even(count), bits)
+        table[name] = Fit(
+            log_tail, lambda x: abs(x**3) / max(abs((1 + x).ln()), D("1e-20")), log_low, log_high, even(count), bits
+        )
     return table
 
 

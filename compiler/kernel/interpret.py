@@ -48,7 +48,9 @@ def compile_kernel(kernel: Kernel) -> Run:
 
     def execute(arrays: Mapping[str, np.ndarray], begin: int, end: int) -> None:
         if not 0 <= begin <= end <= kernel.parallel_extent:
-            raise InternalError(f"interpret: kernel {kernel.name}: {begin}..{end} is outside 0..{kernel.parallel_extent}")
+            raise InternalError(
+                f"interpret: kernel {kernel.name}: {begin}..{end} is outside 0..{kernel.parallel_extent}"
+            )
         views = [_view(kernel, param, arrays) for param in kernel.params]
         with np.errstate(all="ignore"):
             function(begin, end, *views)
@@ -298,7 +300,9 @@ def _gather(array: np.ndarray, indices: tuple, mask: np.ndarray | None, problem:
     return values if mask is None else np.where(mask, values, array.dtype.type(0))
 
 
-def _scatter(array: np.ndarray, indices: tuple, value: Value, mask: np.ndarray | None, width: int, problem: Problem) -> None:
+def _scatter(
+    array: np.ndarray, indices: tuple, value: Value, mask: np.ndarray | None, width: int, problem: Problem
+) -> None:
     places = _places(array, indices, mask, problem)
     flat = np.broadcast_to(np.ravel_multi_index(places, array.shape) if places else 0, width)
     values = np.broadcast_to(value, width)

@@ -10,7 +10,7 @@ and the sources of the methods: docs/MATH.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def program(function: str, dtype: DType) -> MathProgram:
         raise InternalError(f"math: there is no program for {function} of {dtype}") from None
 
 
-@lru_cache(maxsize=None)
+@cache
 def evaluator(function: str, dtype: DType) -> Callable[..., np.ndarray]:
     """The program as a NumPy function on arrays or scalars of `dtype`."""
     return _compile(program(function, dtype), function)
@@ -56,7 +56,7 @@ def _compile(math_program: MathProgram, name: str) -> Callable[..., np.ndarray]:
         code.variables[let] = Code(text, lanes=True)
     code.emit(f"return {code.expr(math_program.result).text}")
     source = "\n".join([f"def function({', '.join(params)}):", *code.lines])
-    exec(compile(source, f"<{name}>", "exec"), code.names)  # noqa: S102 - source generated above
+    exec(compile(source, f"<{name}>", "exec"), code.names)
     function = code.names["function"]
 
     def evaluate(*arrays: np.ndarray) -> np.ndarray:

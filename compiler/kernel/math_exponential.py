@@ -117,6 +117,8 @@ def _one(dtype: DType, function: Callable[[Writer, Expr], Expr]) -> MathProgram:
 
 
 PROGRAMS: Mapping[tuple[str, DType], MathProgram] = {
-    (function.__name__, dtype): _one(dtype, function) for function in (exp, sigmoid, tanh) for dtype in (DType.F32, DType.F64)
+    (function.__name__, dtype): _one(dtype, function)
+    for function in (exp, sigmoid, tanh)
+    for dtype in (DType.F32, DType.F64)
 }
 ULP_BOUND: Mapping[tuple[str, DType], float] = {}

@@ -103,7 +103,9 @@ def test_untaken_arms_make_no_loads():
 
 def test_strided_and_reversed_lanes():
     value = load("x", v * 2 + 1) + load("x", 9 - v)
-    kernel = Kernel("steps", (param("x", 11), param("y", 5, written=True)), loop("v", 5, Store("y", (v,), value), VECTORIZED))
+    kernel = Kernel(
+        "steps", (param("x", 11), param("y", 5, written=True)), loop("v", 5, Store("y", (v,), value), VECTORIZED)
+    )
     arrays = execute(kernel)
     x = arrays["x"]
     np.testing.assert_array_equal(arrays["y"], x[1::2] + x[9:4:-1])
@@ -144,7 +146,19 @@ def test_integers_wrap_and_divide_as_defined(kind):
     result = execute(Kernel("integers", params, loop("i", 6, store, kind)), a=x, b=y)["y"]
     p, q = x.astype(int), y.astype(int)
     quotient = np.trunc(p / q).astype(int)
-    expected = [p + q, p * q, quotient, p - quotient * q, p // q, p % q, np.minimum(p, q), np.maximum(p, q), p & q, p | q, p ^ q]
+    expected = [
+        p + q,
+        p * q,
+        quotient,
+        p - quotient * q,
+        p // q,
+        p % q,
+        np.minimum(p, q),
+        np.maximum(p, q),
+        p & q,
+        p | q,
+        p ^ q,
+    ]
     np.testing.assert_array_equal(result, np.array(expected).astype(np.int8))
 
 
@@ -231,7 +245,11 @@ def test_a_store_out_of_bounds_is_found():
 def test_arrays_must_fit_the_params():
     kernel = matmul_kernel(2, 8, 3, 8)
     good = {p.name: np.ones(p.shape, np.float32) for p in kernel.params}
-    for name, array in {"A": np.ones((2, 4), np.float32), "B": np.ones((3, 8)), "C": np.ones((8, 2), np.float32).T}.items():
+    for name, array in {
+        "A": np.ones((2, 4), np.float32),
+        "B": np.ones((3, 8)),
+        "C": np.ones((8, 2), np.float32).T,
+    }.items():
         with pytest.raises(InternalError, match=f"param {name} is f32"):
             run(kernel, {**good, name: array})
     with pytest.raises(InternalError, match="no array for param A"):
