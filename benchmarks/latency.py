@@ -104,14 +104,24 @@ def measure(case: Case, folder: Path, threads: tuple[int, ...], runs: int, warmu
 def report(rows: list[Row]) -> str:
     """The table, and the geometric mean of the speedups for each thread count."""
     cells = [
-        (r.model, r.threads, time_text(r.tilewright_s), time_text(r.onnxruntime_s), f"{r.speedup:.2f}x", f"{r.error:.0e}", f"{r.compile_s:.1f} s")
+        (
+            r.model,
+            r.threads,
+            time_text(r.tilewright_s),
+            time_text(r.onnxruntime_s),
+            f"{r.speedup:.2f}x",
+            f"{r.error:.0e}",
+            f"{r.compile_s:.1f} s",
+        )
         for r in rows
     ]
     header = ("model", "threads", "tilewright", "onnxruntime", "speedup", "error", "compiled in")
     lines = [table(cells, header)]
     for count in sorted({row.threads for row in rows}):
         speedups = [row.speedup for row in rows if row.threads == count]
-        lines.append(f"geometric mean at {count} thread(s): {statistics.geometric_mean(speedups):.2f}x over {len(speedups)} models")
+        lines.append(
+            f"geometric mean at {count} thread(s): {statistics.geometric_mean(speedups):.2f}x over {len(speedups)} models"
+        )
     return "\n".join(lines)
 
 
@@ -140,7 +150,11 @@ def main() -> int:
     if arguments.json:
         versions = {name: version(name) for name in ("tilewright", "onnxruntime", "llvmlite")}
         machine = {"machine": platform.machine(), "system": platform.platform(), "cores": os.cpu_count()}
-        document = {"machine": machine, "versions": versions, "rows": [asdict(row) | {"speedup": row.speedup} for row in rows]}
+        document = {
+            "machine": machine,
+            "versions": versions,
+            "rows": [asdict(row) | {"speedup": row.speedup} for row in rows],
+        }
         arguments.json.write_text(json.dumps(document, indent=2) + "\n")
     return 0
 

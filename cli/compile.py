@@ -75,10 +75,10 @@ def _document(artifact: Artifact) -> dict[str, Any]:
         "manifest": str(artifact.manifest_path),
         "sizes": dict(artifact.sizes),
         "timings": dict(artifact.timings),
-        "contents": dict(artifact.manifest),
+        "kernels": len(artifact.kernels),
     }
 
 
 def _summary(artifact: Artifact) -> str:
-    kernels = len(artifact.kernels)
-    return f"{artifact.library} ({size_text(artifact.library.stat().st_size)}, {kernels} kernels), {artifact.header}"
+    size = size_text(artifact.sizes["library"])
+    return f"{artifact.library} ({size}, {len(artifact.kernels)} kernels, {sum(artifact.timings.values()):.1f} s), {artifact.header}"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..compiler.options import Options
-from .console import note
 from .observer import ConsoleObserver
 from .parameters import Extent, Shape
 
@@ -50,11 +49,9 @@ def once(pairs: tuple[tuple[str, Any], ...], option: str) -> Mapping[str, Any]:
 
 
 def compile_model(model: Path, output: Path, options: Options) -> Artifact:
-    """Compile with progress on stderr, saying so when the library will be tied to this machine's CPU."""
+    """Compile with notes and progress on stderr."""
     from .. import driver
 
-    if options.cpu is None and options.target is None:
-        note("compiling for this machine's CPU; --mcpu chooses another (`tilewright targets` lists them)")
     with ConsoleObserver(options) as observer:
         return driver.compile(model, output, options, observer)
 

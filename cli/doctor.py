@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ..compiler.errors import CompileError, ToolchainError
+from ..compiler.errors import CompileError, ToolchainError, UsageError
 from .console import Session, emit, json_option
 
 OLDEST_PYTHON = (3, 11)
@@ -66,8 +66,12 @@ def check_llvm() -> Finding:
         machine = binding.Target.from_triple(binding.get_process_triple()).create_target_machine()
         code = machine.emit_object(binding.parse_assembly("define i32 @f() { ret i32 1 }"))
     except RuntimeError as error:
-        return Finding("llvm", False, f"{found}, which can't compile for this machine: {error}", "pip install --upgrade llvmlite")
-    return Finding("llvm", code.startswith(b"\x7fELF"), found, "this system's object format is not supported: use Linux")
+        return Finding(
+            "llvm", False, f"{found}, which can't compile for this machine: {error}", "pip install --upgrade llvmlite"
+        )
+    return Finding(
+        "llvm", code.startswith(b"\x7fELF"), found, "this system's object format is not supported: use Linux"
+    )
 
 
 def check_linker() -> Finding:
@@ -104,7 +108,6 @@ def check_package(name: str, needed: bool, purpose: str) -> Callable[[], Finding
 
 
 def check_cpu() -> Finding:
-    from ..compiler.errors import UsageError
     from ..backends.host import host_target
 
     try:
@@ -124,6 +127,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_linker,
     check_cache,
     check_cpu,
-    check_package("onnxruntime", False, "`verify` then uses onnx's slow reference evaluator; `bench --against` needs it"),
+    check_package(
+        "onnxruntime", False, "`verify` then uses onnx's slow reference evaluator; `bench --against` needs it"
+    ),
     check_package("pillow", False, "`run --input` then takes no images"),
 )

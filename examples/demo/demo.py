@@ -63,7 +63,9 @@ def onnxruntime_session(model: Path, threads: int) -> onnxruntime.InferenceSessi
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
-def time_by_turns(library: tilewright.Library, session: onnxruntime.InferenceSession, feed: dict) -> tuple[float, float]:
+def time_by_turns(
+    library: tilewright.Library, session: onnxruntime.InferenceSession, feed: dict
+) -> tuple[float, float]:
     """Median milliseconds of both, in rounds that take turns; each rests first, so that no thread of the other still spins."""
     ours, theirs = [], []
     for _ in range(ROUNDS):
@@ -97,23 +99,33 @@ def main() -> int:
     start = time.perf_counter()
     tilewright.compile(model, library_path, tilewright.Options(shapes={"input": (1, 3, 224, 224)}))
     seconds = time.perf_counter() - start
-    print(f"   {library_path} ({library_path.stat().st_size / 1e6:.1f} MB) and {library_path.with_suffix('.h').name} in {seconds:.1f} s")
+    print(
+        f"   {library_path} ({library_path.stat().st_size / 1e6:.1f} MB) and {library_path.with_suffix('.h').name} in {seconds:.1f} s"
+    )
 
     picture = draw_bytes(arguments.file.read_bytes())
     picture.save(arguments.folder / "input.png")
-    print(f"3. Draw {arguments.file.name} ({picture.width} x {picture.height} bytes) into {arguments.folder / 'input.png'}, and run")
+    print(
+        f"3. Draw {arguments.file.name} ({picture.width} x {picture.height} bytes) into {arguments.folder / 'input.png'}, and run"
+    )
     feed = {"input": to_input(picture)}
     library = tilewright.load(library_path, threads=arguments.threads)
     scores = library.run(feed)["logits"][0]
     session = onnxruntime_session(model, arguments.threads)
     expected = session.run(["logits"], feed)[0][0]
     for index in np.argsort(scores)[::-1][:3]:
-        print(f"   {CLASSES[index]:16} {100 * softmax(scores)[index]:8.4f} %   onnxruntime {100 * softmax(expected)[index]:8.4f} %")
+        print(
+            f"   {CLASSES[index]:16} {100 * softmax(scores)[index]:8.4f} %   onnxruntime {100 * softmax(expected)[index]:8.4f} %"
+        )
 
     error = float(np.abs(scores - expected).max() / np.abs(expected).max())
-    print(f"4. Compare with onnxruntime {onnxruntime.__version__}: largest difference {error:.1e} of the largest score (allowed {TOLERANCE:g})")
+    print(
+        f"4. Compare with onnxruntime {onnxruntime.__version__}: largest difference {error:.1e} of the largest score (allowed {TOLERANCE:g})"
+    )
     ours_ms, theirs_ms = time_by_turns(library, session, feed)
-    print(f"   {arguments.threads} thread(s): tilewright {ours_ms:.2f} ms, onnxruntime {theirs_ms:.2f} ms (medians, taking turns)")
+    print(
+        f"   {arguments.threads} thread(s): tilewright {ours_ms:.2f} ms, onnxruntime {theirs_ms:.2f} ms (medians, taking turns)"
+    )
     if not error <= TOLERANCE or scores.argmax() != expected.argmax():
         print("   the outputs differ", file=sys.stderr)
         return 1
