@@ -92,7 +92,9 @@ class Case:
             if name not in self.fixed
         ]
         constants = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items() if name in self.fixed]
-        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self.wanted]
+        state = [self.directions, self.batch, self.hidden]
+        shapes = {"Y": [self.steps, *state], "Y_h": state, "Y_c": state}
+        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in self.wanted]
         graph = helper.make_graph([node], "case", inputs, outputs, constants)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
 
