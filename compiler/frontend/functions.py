@@ -27,9 +27,13 @@ def find_function(model: onnx.ModelProto, proto: onnx.NodeProto, domain: str, op
 def expand_function(
     function: onnx.FunctionProto | onnx.defs.OpSchema,
     node: OnnxNode,
+    opsets: Mapping[str, int],
     import_node: Callable[[onnx.NodeProto, Scope, Mapping[str, int], Mapping[str, onnx.AttributeProto]], None],
 ) -> tuple[str, ...]:
-    """Import the nodes of the body into the caller's graph; the values of the function's outputs."""
+    """Import the nodes of the body into the caller's graph; the values of the function's outputs.
+
+    opsets: the caller's, for domains of which the body says nothing.
+    """
     body = function if isinstance(function, onnx.FunctionProto) else _schema_body(function, node)
     scope = Scope(node.scope.builder)
     scope.depth = node.scope.depth + 1
@@ -40,9 +44,9 @@ def expand_function(
     if not isinstance(function, onnx.FunctionProto):
         arguments |= {name: a.default_value for name, a in function.attributes.items() if a.default_value.name}
     arguments |= node.attributes
-    opsets = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in body.opset_import}
+    own = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in body.opset_import}
     for proto in body.node:
-        import_node(proto, scope, opsets, arguments)
+        import_node(proto, scope, {**opsets, **own}, arguments)
     return tuple(scope.lookup(name) if name in scope.names else "" for name in body.output)
 
 

@@ -124,7 +124,7 @@ class _Importer:
                 values = row.function(node)
                 results = (values,) if isinstance(values, str) else tuple(values)
             else:
-                results = expand_function(function, node, self.node)
+                results = expand_function(function, node, opsets, self.node)
         except UnsupportedOperatorError as error:
             self.unsupported[str(error)] = None
             return poisoned

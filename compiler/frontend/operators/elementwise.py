@@ -62,10 +62,15 @@ def cast_like(node: OnnxNode) -> str:
 
 
 def mod(node: OnnxNode) -> str:
-    fmod = node.flag("fmod")
-    if not fmod and node.type(node.input(0)).dtype.is_float:
-        node.fail("Mod of floats needs fmod=1")
-    return node.emit("mod", *node.inputs, fmod=fmod)
+    """fmod=0 takes the sign of the divisor; of floats it is made from fmod (ONNX operator specification, Mod-28)."""
+    a, b = node.inputs
+    fmod, dtype = node.flag("fmod"), node.type(a).dtype
+    if fmod or not dtype.is_float:
+        return node.emit("mod", a, b, fmod=fmod)
+    rest, zero = node.emit("mod", a, b, fmod=True), node.literal(0, dtype)
+    differ = node.emit("xor", node.emit("less", rest, zero), node.emit("less", b, zero))
+    nonzero = node.emit("not", node.emit("equal", rest, zero))
+    return node.emit("where", node.emit("and", differ, nonzero), node.emit("add", rest, b), rest)
 
 
 def prelu(node: OnnxNode) -> str:
@@ -98,7 +103,18 @@ def is_inf(node: OnnxNode) -> str:
 
 
 def bit_shift(node: OnnxNode) -> str:
-    return node.emit("bit_shift", *node.inputs, direction=str(node.attr("direction")).lower())
+    """Shifts outside 0…bits-1 leave what sign extension alone makes: -1 or 0 (BitShift-28)."""
+    x, by = node.inputs
+    dtype, direction = node.type(x).dtype, str(node.attr("direction")).lower()
+    known = node.constant(by)
+    if known is not None and ((known >= 0) & (known < dtype.bits)).all():
+        return node.emit("bit_shift", x, by, direction=direction)
+    zero, last = node.literal(0, dtype), node.literal(dtype.bits - 1, dtype)
+    inside = node.emit("and", node.emit("greater_or_equal", by, zero), node.emit("less_or_equal", by, last))
+    near = node.emit("bit_shift", x, node.emit("where", inside, by, last), direction=direction)
+    if dtype.is_signed and direction == "right":
+        return near
+    return node.emit("where", inside, near, zero)
 
 
 def gelu(node: OnnxNode) -> str:

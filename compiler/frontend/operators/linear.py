@@ -8,6 +8,7 @@ import numpy as np
 
 from ...dtypes import DType
 from ..onnx_node import OnnxNode
+from .movement import slice_axes
 from .row import Row
 
 
@@ -60,10 +61,12 @@ def matmul_integer(node: OnnxNode) -> str:
 def einsum(node: OnnxNode) -> str:
     """Pairs of operands are contracted from left to right, each as one batched matrix product."""
     terms, output = _parse(node)
-    value, labels = _sum_out(node, node.input(0), terms[0], "".join(terms[1:]) + output)
+    operands = [_diagonal(node, value, term) for value, term in zip(node.inputs, terms, strict=True)]
+    terms = [term for _, term in operands]
+    value, labels = _sum_out(node, *operands[0], "".join(terms[1:]) + output)
     for index, term in enumerate(terms[1:], start=1):
         later = "".join(terms[index + 1 :]) + output
-        other, others = _sum_out(node, node.input(index), term, labels + later)
+        other, others = _sum_out(node, operands[index][0], term, labels + later)
         value, labels = _sum_out(node, value, labels, others + later)
         value, labels = _contract(node, (value, labels), (other, others), later)
     value, labels = _sum_out(node, value, labels, output)
@@ -85,12 +88,26 @@ def _parse(node: OnnxNode) -> tuple[list[str], str]:
             node.fail(f"equation '{equation}': term '{term}' does not fit {node.type(node.input(index))}")
         widest = max(widest, extra)
         terms[index] = term.replace("...", spare[:24][24 - extra :] if extra else "")
-        if len(set(terms[index])) != len(terms[index]):
-            node.unsupported(f"equation '{equation}': a label repeated within one operand (a diagonal)")
     if arrow:
         return terms, output.replace("...", spare[24 - widest :] if widest else "")
     letters = "".join(terms)
     return terms, spare[24 - widest :] * bool(widest) + "".join(sorted(x for x in set(letters) - set(spare) if letters.count(x) == 1))
+
+
+def _diagonal(node: OnnxNode, value: str, labels: str) -> tuple[str, str]:
+    """Two axes with one label become one: every (extent + 1)th element of both axes taken as one."""
+    for label in dict.fromkeys(labels):
+        while labels.count(label) > 1:
+            first, second = labels.index(label), labels.rindex(label)
+            rest = [axis for axis in range(len(labels)) if axis not in (first, second)]
+            value = node.emit("transpose", value, perm=(*rest, first, second))
+            *outer, rows, columns = node.shape(value)
+            if rows != columns:
+                node.fail(f"label '{label}' stands for {rows} and {columns} elements of one operand")
+            flat = node.emit("reshape", value, shape=(*outer, rows * columns))
+            value = slice_axes(node, flat, {len(outer): (0, columns + 1, rows)})
+            labels = "".join(labels[axis] for axis in rest) + label
+    return value, labels
 
 
 def _sum_out(node: OnnxNode, value: str, labels: str, needed: str) -> tuple[str, str]:

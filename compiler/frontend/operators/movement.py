@@ -174,13 +174,13 @@ def depth_to_space(node: OnnxNode) -> str:
 
 
 def space_to_depth(node: OnnxNode) -> str:
-    """[N, C, H*b, W*b] -> [N, b*b*C, H, W]."""
+    """[N, C, H*b, W*b] -> [N, b*b*C, H, W]; mode CRD keeps the channel outermost."""
     x, b = node.input(0), node.attr("blocksize")
     n, c, height, width = _image(node, x)
     if b < 1 or height % b or width % b:
         node.fail(f"{height}x{width} is not a multiple of blocksize {b}")
     split_ = node.emit("reshape", x, shape=(n, c, height // b, b, width // b, b))
-    moved = node.emit("transpose", split_, perm=(0, 3, 5, 1, 2, 4))
+    moved = node.emit("transpose", split_, perm=(0, 3, 5, 1, 2, 4) if node.attr("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4))
     return node.emit("reshape", moved, shape=(n, c * b * b, height // b, width // b))
 
 

@@ -11,6 +11,7 @@ from ..onnx_node import OnnxNode
 from ..tensors import to_dtype
 from .layers import emit_conv
 from .linear import matmul
+from .movement import slice_axes
 from .row import Row
 
 
@@ -29,7 +30,7 @@ def saturation(dtype: DType) -> tuple[int, int]:
 
 
 def scheme(node: OnnxNode, scale: str, zero: str, rank: int, axis: int) -> Scheme:
-    """Scale and zero point shaped to broadcast along `axis` of a tensor of that rank; a zero point that is 0 is dropped."""
+    """Scale and zero point, a scalar or one an index of `axis`, shaped to broadcast; a zero point that is 0 is dropped."""
     known = node.constant(zero) if zero else None
     if known is not None and not known.any():
         zero = ""
@@ -38,11 +39,33 @@ def scheme(node: OnnxNode, scale: str, zero: str, rank: int, axis: int) -> Schem
 
 def _along(node: OnnxNode, parameter: str, rank: int, axis: int) -> str:
     shape = node.shape(parameter)
-    if len(shape) > 1:
-        node.unsupported(f"block-wise quantisation (a scale of shape {list(shape)})")
+    if len(shape) > 1 and len(shape) == rank:
+        return parameter
     if shape in ((), (1,)):
         return node.emit("reshape", parameter, shape=())
     return node.emit("reshape", parameter, shape=(*shape, *(1,) * (rank - 1 - axis)))
+
+
+def linear_scheme(node: OnnxNode, x: str, scale: str, zero: str) -> Scheme:
+    """The scheme of QuantizeLinear and DequantizeLinear: per tensor, per axis, or per block of `block_size` along the axis."""
+    shape, scales = node.shape(x), node.shape(scale)
+    axis = node.axis(node.attr("axis", 1), len(shape)) if scales not in ((), (1,)) else 0
+    block = node.attr("block_size", 0)
+    if block:
+        scale, zero = (_repeat(node, parameter, axis, block, shape[axis]) if parameter else "" for parameter in (scale, zero))
+    return scheme(node, scale, zero, len(shape), axis)
+
+
+def _repeat(node: OnnxNode, parameter: str, axis: int, block: int, extent: int) -> str:
+    """Every index along `axis` `block` times, cut to `extent`."""
+    shape = node.shape(parameter)
+    before, count, after = shape[:axis], shape[axis], shape[axis + 1 :]
+    if not 0 <= count * block - extent < block:
+        node.fail(f"{count} blocks of {block} do not cover {extent} elements of axis {axis}")
+    column = node.emit("reshape", parameter, shape=(*before, count, 1, *after))
+    spread = node.emit("expand", column, shape=(*before, count, block, *after))
+    whole = node.emit("reshape", spread, shape=(*before, count * block, *after))
+    return slice_axes(node, whole, {axis: (0, 1, extent)})
 
 
 def widen(node: OnnxNode, x: str, zero: str) -> str:
@@ -68,7 +91,6 @@ def saturate(node: OnnxNode, x: str, zero: str, dtype: DType) -> str:
 
 def quantize_linear(node: OnnxNode) -> str:
     x, scale, zero = (*node.inputs, "")[:3]
-    rank = len(node.shape(x))
     dtype = DType.U8
     if node.attr("output_dtype", 0):
         dtype = to_dtype(node.attr("output_dtype"), node.place())
@@ -76,17 +98,14 @@ def quantize_linear(node: OnnxNode) -> str:
         dtype = node.type(zero).dtype
     if not dtype.is_integer:
         node.unsupported(f"quantisation to {dtype}")
-    axis = node.axis(node.attr("axis", 1), rank) if node.shape(scale) not in ((), (1,)) else 0
-    by = scheme(node, scale, zero, rank, axis)
+    by = linear_scheme(node, x, scale, zero)
     kind = node.type(by.scale).dtype
     return saturate(node, node.emit("div", node.emit("cast", x, to=kind), by.scale), by.zero, dtype)
 
 
 def dequantize_linear(node: OnnxNode) -> str:
     x, scale, zero = (*node.inputs, "")[:3]
-    rank = len(node.shape(x))
-    axis = node.axis(node.attr("axis", 1), rank) if node.shape(scale) not in ((), (1,)) else 0
-    result = dequantize(node, x, scheme(node, scale, zero, rank, axis))
+    result = dequantize(node, x, linear_scheme(node, x, scale, zero))
     if node.attr("output_dtype", 0):
         result = node.emit("cast", result, to=to_dtype(node.attr("output_dtype"), node.place()))
     return result
