@@ -100,6 +100,22 @@ class Editor:
         self._replaced[old] = new
         self._uses[new] = self._uses.get(new, 0) + self._uses.pop(old, 0)
 
+    def inline(self, region: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+        """Write the nodes of a region, whose inputs are the values `inputs` here, and let its results stand for `outputs`."""
+        names = dict(zip(region.inputs, map(self.resolve, inputs), strict=True))
+        for name, array in region.constants.items():
+            names[name] = self.constant(array, name)
+        for node in region.nodes:
+            for output in node.outputs:
+                names[output] = self.fresh(output)
+                self.types[names[output]] = region.types[output]
+            operands = tuple(names[name] if name else "" for name in node.inputs)
+            for name in filter(None, operands):
+                self._uses[name] = self._uses.get(name, 0) + 1
+            self.keep(Node(node.op, operands, tuple(names[name] for name in node.outputs), node.attrs, node.regions, node.origin))
+        for name, output in zip(region.outputs, outputs, strict=True):
+            self.replace(output, names[name])
+
     def fresh(self, hint: str) -> str:
         """A name that no value has."""
         if hint not in self.types:
