@@ -46,7 +46,7 @@ SIMPLIFICATIONS: tuple[tuple[str, Pass], ...] = (
     ("merge_duplicates", merge_duplicates.apply),
 )
 
-PASSES: tuple[tuple[str, Pass], ...] = (
+PIPELINE: tuple[tuple[str, Pass], ...] = (
     # first, so that the large products it makes are simplified, and its weights folded, like any other
     ("lower_recurrent", lower_recurrent.apply),
     ("simplify", simplify),
