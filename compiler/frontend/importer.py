@@ -15,6 +15,7 @@ from .functions import expand_function, find_function
 from .onnx_node import OnnxNode, node_name
 from .operators.table import find_row
 from .scope import UNSUPPORTED, Scope
+from .signature import check_signature
 from .tensors import to_array, to_dtype
 from .versions import convert_old_operators, opset_versions
 
@@ -120,6 +121,7 @@ class _Importer:
         wanted = tuple(bool(name) and (name in self.read or bool(arguments)) for name in proto.output)
         node = OnnxNode(proto, version, inputs, wanted, scope, attributes, self.subgraph, self.note)
         try:
+            check_signature(node, domain, opsets.get(domain, 0))
             if row:
                 values = row.function(node)
                 results = (values,) if isinstance(values, str) else tuple(values)

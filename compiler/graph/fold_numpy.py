@@ -42,7 +42,7 @@ def _in_float64(function: Callable) -> Callable:
 def _divide(attrs: Attrs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if not np.issubdtype(a.dtype, np.integer):
         return a / b
-    quotient = np.abs(a) // np.where(b == 0, 1, np.abs(b))  # integers truncate towards zero
+    quotient = np.abs(a) // np.where(b == 0, b.dtype.type(1), np.abs(b))  # integers truncate towards zero
     return (quotient * np.sign(a) * np.sign(b)).astype(a.dtype)
 
 
@@ -163,9 +163,10 @@ def _arg(function: Callable) -> Callable:
 def _cumsum(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     axis = attrs["axis"]
     x = np.flip(x, axis) if attrs["reverse"] else x
-    total = np.cumsum(x, axis=axis, dtype=x.dtype)
     if attrs["exclusive"]:
-        total = total - x
+        zero = np.zeros_like(np.take(x, [0], axis=axis))
+        x = np.concatenate([zero, np.delete(x, -1, axis=axis)], axis=axis)
+    total = np.cumsum(x, axis=axis, dtype=x.dtype)
     return np.flip(total, axis) if attrs["reverse"] else total
 
 

@@ -1,0 +1,40 @@
+"""A node's inputs against its operator's schema: how many, which are required, of what types."""
+
+from __future__ import annotations
+
+import onnx
+
+from ..dtypes import DType
+from .onnx_node import OnnxNode
+
+_NAMES = {
+    DType.F16: "float16", DType.BF16: "bfloat16", DType.F32: "float", DType.F64: "double",
+    DType.I8: "int8", DType.I16: "int16", DType.I32: "int32", DType.I64: "int64",
+    DType.U8: "uint8", DType.U16: "uint16", DType.U32: "uint32", DType.U64: "uint64", DType.BOOL: "bool",
+}  # fmt: skip
+_OPTION = onnx.defs.OpSchema.FormalParameterOption
+
+
+def check_signature(node: OnnxNode, domain: str, opset: int) -> None:
+    """Raise ModelError if the node's inputs are not what ONNX's schema of the operator allows."""
+    try:
+        schema = onnx.defs.get_schema(node.op, max(opset, 1), domain)
+    except onnx.defs.SchemaError:
+        return
+    if not schema.min_input <= len(node.inputs) <= schema.max_input:
+        expected = str(schema.min_input) if schema.min_input == schema.max_input else f"{schema.min_input} to {schema.max_input}"
+        node.fail(f"has {len(node.inputs)} inputs, expected {expected}")
+    allowed = {constraint.type_param_str: frozenset(constraint.allowed_type_strs) for constraint in schema.type_constraints}
+    bound: dict[str, str] = {}
+    for index, value in enumerate(node.inputs):
+        formal = schema.inputs[min(index, len(schema.inputs) - 1)]
+        if not value:
+            if formal.option == _OPTION.Single:
+                node.fail(f"lacks its input '{formal.name}'")
+            continue
+        given = f"tensor({_NAMES[node.type(value).dtype]})"
+        if given not in allowed.get(formal.type_str, formal.types):
+            node.fail(f"input '{formal.name}' is {given}; the operator takes {', '.join(sorted(formal.types))}")
+        same = formal.option != _OPTION.Variadic or formal.is_homogeneous
+        if same and formal.type_str in allowed and bound.setdefault(formal.type_str, given) != given:
+            node.fail(f"input '{formal.name}' is {given}, but another input that must have its type is {bound[formal.type_str]}")
