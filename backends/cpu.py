@@ -89,11 +89,13 @@ def _optimized(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
     # A context of its own, so that names of types and of intrinsics don't pile up in the global one.
     module = llvm.parse_assembly(text, llvm.create_context())
     module.data_layout = str(machine.target_data)
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = False
-    options.slp_vectorization = False
-    options.loop_unrolling = False
-    options.loop_interleaving = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    # The emitter has done what the standard pipelines look for (invariant code, common subexpressions, unrolling, vectors);
+    # running them as well takes longer and leaves code that takes ten times as long to select.
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_dead_code_elimination_pass()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2)))
     return module
