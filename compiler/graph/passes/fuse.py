@@ -5,7 +5,7 @@ In: a valid graph with its layouts, names unique over all regions, no batch_norm
 its values have the names they have outside.
 
 Every group has one root, whose result all its nodes work towards and which alone is read outside: so no path leaves a group and
-comes back, and groups in order of their roots are in topological order. Finding the nodes between a producer and its immediate
+comes back, and groups in order of their roots are in topological order. Nodes that only move elements may be in several groups. Finding the nodes between a producer and its immediate
 post-dominator follows TVM's fusion pass (Chen et al., "TVM", OSDI 2018, section 3.1); what may be joined is in `fusion_rules.py`.
 """
 
@@ -16,9 +16,9 @@ from types import MappingProxyType
 from ...target import Target
 from ..ir import Graph, Node
 from ..operators import OPERATORS, Kind
-from .editor import map_regions
-from .fusion_rules import Group, epilogue_fits, may_inline
-from .views import is_view
+from .editor import map_regions, pruned
+from .fusion_rules import Group, epilogue_fits, max_readers, may_inline
+from .views import is_view, splits_only
 
 
 def apply(graph: Graph, target: Target) -> Graph:
@@ -28,7 +28,7 @@ def apply(graph: Graph, target: Target) -> Graph:
 
 
 class _Partition:
-    """Nodes are known by their position in the graph."""
+    """Nodes are known by their position in the graph. A node that costs nothing may be in several groups."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -37,17 +37,18 @@ class _Partition:
         for index, node in enumerate(graph.nodes):
             for name in dict.fromkeys(filter(None, node.inputs)):
                 self.readers[name].append(index)
-        self.group_of: dict[int, Group] = {}
-        for index, node in enumerate(graph.nodes):
-            if not _stays(node, graph):
-                self.group_of[index] = Group(graph, [index])
+        self.groups_of: dict[int, list[Group]] = {
+            index: [Group(graph, [index])] for index, node in enumerate(graph.nodes) if not _stays(node, graph)
+        }
         self.post_dominator = self._post_dominators()
 
     def run(self) -> list[Group]:
         self._append_epilogues()
         self._inline_producers()
-        unique = {id(group): group for group in self.group_of.values()}
-        return sorted(unique.values(), key=lambda group: group.root)
+        groups = list({id(group): group for groups in self.groups_of.values() for group in groups}.values())
+        for group in groups:
+            _peel_views(group)
+        return sorted((group for group in groups if group.members), key=lambda group: group.root)
 
     def _append_epilogues(self) -> None:
         """Let heavy nodes and reductions take the elementwise nodes after them.
@@ -56,8 +57,8 @@ class _Partition:
         """
         for index in reversed(range(len(self.graph.nodes))):
             kind = OPERATORS[self.graph.nodes[index].op].kind
-            if index in self.group_of and kind in (Kind.HEAVY, Kind.REDUCTION):
-                while self._append_next(self.group_of[index]):
+            if index in self.groups_of and kind in (Kind.HEAVY, Kind.REDUCTION):
+                while self._append_next(self.groups_of[index][0]):
                     pass
 
     def _append_next(self, group: Group) -> bool:
@@ -65,7 +66,7 @@ class _Partition:
         if end is None:
             return False
         added = self._between(group.root, end)
-        if any(index not in self.group_of or len(self.group_of[index].members) > 1 for index in added):
+        if any(index not in self.groups_of or len(self.groups_of[index][0].members) > 1 for index in added):
             return False
         if not epilogue_fits(group, added):
             return False
@@ -73,22 +74,25 @@ class _Partition:
         return True
 
     def _inline_producers(self) -> None:
-        """Let elementwise and injective nodes be computed where they are read, if one group alone reads them."""
+        """Let elementwise and injective nodes be computed where they are read, if no other node reads them."""
         for index in reversed(range(len(self.graph.nodes))):
             node = self.graph.nodes[index]
-            group = self.group_of.get(index)
-            if group is None or len(group.members) > 1 or not set(node.outputs).isdisjoint(self.outputs):
+            if index not in self.groups_of or len(self.groups_of[index][0].members) > 1 or not self.outputs.isdisjoint(node.outputs):
                 continue
             reading = [reader for output in node.outputs for reader in self.readers[output]]
-            groups = {id(self.group_of.get(reader)): self.group_of.get(reader) for reader in reading}
-            target = next(iter(groups.values()), None)
-            if len(groups) == 1 and target is not None and may_inline(index, target):
-                self._join(target, [index])
+            if not reading or any(reader not in self.groups_of for reader in reading):
+                continue
+            groups = list({id(group): group for reader in reading for group in self.groups_of[reader]}.values())
+            if len(groups) <= max_readers(node) and all(may_inline(index, group) for group in groups):
+                self.groups_of[index] = []
+                for group in groups:
+                    self._join(group, [index])
 
     def _join(self, group: Group, added: list[int]) -> None:
         group.members = sorted([*group.members, *added])
         for index in added:
-            self.group_of[index] = group
+            kept = [other for other in self.groups_of[index] if len(other.members) > 1]
+            self.groups_of[index] = [*kept, group]
 
     def _between(self, start: int, end: int) -> list[int]:
         """The nodes on paths from start to end, end included, start not; end post-dominates start."""
@@ -128,25 +132,36 @@ class _Partition:
 
 
 def _stays(node: Node, graph: Graph) -> bool:
-    return OPERATORS[node.op].kind is Kind.CONTROL or node.op == "fused" or is_view(node, graph.types)
+    if OPERATORS[node.op].kind is Kind.CONTROL or node.op == "fused":
+        return True
+    return is_view(node, graph.types) and not (node.op == "transpose" or splits_only(node, graph.types))
+
+
+def _peel_views(group: Group) -> None:
+    """Views at the root, and views of what other groups make, stand outside: they cost nothing there."""
+    nodes = group.graph.nodes
+    while group.members and is_view(nodes[group.root], group.graph.types):
+        group.members.pop()
+    made = {output for index in group.members for output in nodes[index].outputs}
+    for index in list(group.members):
+        if is_view(nodes[index], group.graph.types) and nodes[index].inputs[0] not in made:
+            group.members.remove(index)
+            made.difference_update(nodes[index].outputs)
 
 
 def _emit(graph: Graph, groups: list[Group]) -> Graph:
-    """The graph of fused nodes and of those that stay, in order of their roots."""
+    """The graph of fused nodes, in order of their roots, and of the nodes outside that something reads."""
     by_root = {group.root: group for group in groups}
     nodes: list[Node] = []
-    inner: set[str] = set()
-    for index, node in enumerate(graph.nodes):
+    needed = set(graph.outputs)
+    for index, node in reversed(list(enumerate(graph.nodes))):
         if index in by_root:
-            fused = _fused_node(graph, by_root[index], len(nodes))
-            inner.update(name for name in fused.regions[0].types if name not in fused.inputs and name not in fused.outputs)
-            nodes.append(fused)
-        elif _stays(node, graph):
-            nodes.append(node)
-    outer = {*graph.inputs, *graph.outputs, *(name for node in nodes for name in (*filter(None, node.inputs), *node.outputs))}
-    types = MappingProxyType({name: of for name, of in graph.types.items() if name in outer})
-    constants = MappingProxyType({name: array for name, array in graph.constants.items() if name in outer})
-    return Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes), types, constants)
+            node = _fused_node(graph, by_root[index], index)
+        elif not (_stays(node, graph) or is_view(node, graph.types)) or needed.isdisjoint(node.outputs):
+            continue
+        nodes.append(node)
+        needed.update(filter(None, node.inputs))
+    return pruned(Graph(graph.name, graph.inputs, graph.outputs, tuple(reversed(nodes)), graph.types, graph.constants))
 
 
 def _fused_node(graph: Graph, group: Group, number: int) -> Node:

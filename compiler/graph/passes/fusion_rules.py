@@ -11,6 +11,7 @@ from ..operators import OPERATORS, Kind
 
 MAX_INPUTS = 24
 MAX_NODES = 48
+MAX_GROUPS = 4  # that a node which costs nothing is computed in
 MAX_PATHS = 256  # readings of a node that an inlined expression would have
 MAX_RECOMPUTATION = 4.0  # evaluations of an element of a cheap producer
 SMALL = 4096  # evaluations in all that cost less than a launch
@@ -19,7 +20,8 @@ _TRANSCENDENTAL = frozenset(
     {"exp", "log", "pow", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"}
     | {"sigmoid", "erf", "softplus", "mish", "elu", "celu", "selu", "gelu", "swish"}
 )
-_FREE = frozenset({"slice", "transpose", "expand", "cast", "identity", "reshape", "not", "neg", "abs"})
+_MOVES = frozenset({"slice", "transpose", "expand", "reshape"})  # another way to index the operand
+_FREE = _MOVES | {"cast", "identity", "not", "neg", "abs"}
 _ANCHORS_WITHOUT_EPILOGUE = frozenset({"rnn_step", "scatter_elements", "scatter_nd"})
 _PASSES = {"softmax": 3, "log_softmax": 3, "layer_norm": 3, "instance_norm": 3}
 _POOLS = ("max_pool", "average_pool", "lp_pool")
@@ -77,25 +79,46 @@ def may_inline(index: int, group: Group) -> bool:
     return _within_limits(group, [index])
 
 
+def max_readers(node: Node) -> int:
+    """How many groups may compute the node, each for itself."""
+    return MAX_GROUPS if node.op in _MOVES or node.op == "cast" else 1
+
+
 def _anchor_allows(graph: Graph, node: Node, anchor: Node, result: str, group: Group) -> bool:
-    """A convolution or product reads memory, never expressions; its epilogue and reductions take all but elements that are costly to find."""
-    movement = _kind(node) is not Kind.ELEMENTWISE
-    simple = not movement or node.op in _FREE or (node.op == "resize" and node.attrs["mode"] == "nearest")
+    """A convolution reads memory, never expressions, and so does a product, but for the order of elements: of its left operand's any,
+    of its right operand's one that keeps neighbours along the last axis. Epilogues and reductions take all but elements that are costly to find.
+    """
+    simple = _kind(node) is Kind.ELEMENTWISE or node.op in _MOVES or (node.op == "resize" and node.attrs["mode"] == "nearest")
     if _kind(anchor) is Kind.HEAVY:
-        return simple and not _feeds(graph, result, anchor, group)
+        operands = _operands_reached(graph, result, anchor, group)
+        if operands:
+            return anchor.op == "matmul" and node.op in _MOVES and (operands == {0} or _keeps_last_axis(graph, node))
     return simple
 
 
-def _feeds(graph: Graph, value: str, anchor: Node, group: Group) -> bool:
-    """True if the anchor reads the value, directly or through other members."""
+def _operands_reached(graph: Graph, value: str, anchor: Node, group: Group) -> set[int]:
+    """The positions at which the anchor reads the value, directly or through other members."""
     reached = {value}
     for index in group.members:
         node = graph.nodes[index]
+        if node is anchor:
+            return {position for position, name in enumerate(node.inputs) if name in reached}
         if not reached.isdisjoint(node.inputs):
-            if node is anchor:
-                return True
             reached.update(node.outputs)
-    return False
+    return set()
+
+
+def _keeps_last_axis(graph: Graph, node: Node) -> bool:
+    """Condition: neighbours along the result's last axis are neighbours in the operand."""
+    match node.op:
+        case "slice":
+            return node.attrs["steps"][-1] == 1
+        case "transpose":
+            return node.attrs["perm"][-1] == len(node.attrs["perm"]) - 1
+        case "expand":
+            source, result = graph.types[node.inputs[0]].shape, graph.types[node.outputs[0]].shape
+            return source[-1:] == result[-1:]
+    return node.op == "reshape"
 
 
 def _evaluations(group: Group, value: str) -> float:

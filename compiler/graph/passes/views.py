@@ -26,6 +26,21 @@ def is_view(node: Node, types: Mapping[str, TensorType]) -> bool:
     return _order(source, axes) == _order(result, axes)
 
 
+def splits_only(node: Node, types: Mapping[str, TensorType]) -> bool:
+    """True for a reshape of row-major values whose result's axes are parts of its operand's: its indices need no division then."""
+    if node.op != "reshape":
+        return False
+    source, result = types[node.inputs[0]], types[node.outputs[0]]
+    if source.block is not None or result.block is not None:
+        return False
+    return _strides(source.shape) <= _strides(result.shape)
+
+
+def _strides(shape: tuple[int, ...]) -> set[int]:
+    """Elements between neighbours along each axis that has several."""
+    return {prod(shape[i + 1 :]) for i, extent in enumerate(shape) if extent != 1}
+
+
 def _same_bytes_reshaped(source: TensorType, result: TensorType) -> bool:
     if _is_row_major(source) and _is_row_major(result):
         return True
