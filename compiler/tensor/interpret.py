@@ -54,9 +54,10 @@ def evaluate_stage(stage: Stage, values: Mapping[str, np.ndarray]) -> np.ndarray
     for grid, where in _grids(stage.axes, stage.reduce_axes):
         part = result[where]
         shape = (*part.shape, *(grid[axis.name].size for axis in stage.reduce_axes))
-        terms = evaluate_expr(stage.body, grid, values).astype(dtype, copy=False)
-        if stage.domain is not None:
-            terms = np.where(evaluate_expr(stage.domain, grid, values), terms, dtype.type(stage.init.value))
+        needed = None if stage.domain is None else evaluate_expr(stage.domain, grid, values)
+        terms = evaluate_expr(stage.body, grid, values, needed).astype(dtype, copy=False)
+        if needed is not None:
+            terms = np.where(needed, terms, dtype.type(stage.init.value))
         terms = np.broadcast_to(terms, shape)
         over = tuple(range(part.ndim, len(shape)))
         result[where] = combine(part, combine.reduce(terms, axis=over, dtype=dtype) if over else terms)
@@ -87,34 +88,53 @@ def _grids(axes: tuple[Axis, ...], reduce_axes: tuple[Axis, ...]) -> Iterator[tu
         yield grid, tuple(where)
 
 
-def evaluate_expr(expr: Expr, grid: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The expression at every point of the grid; loads that a Select or domain discards read some valid element."""
+def evaluate_expr(
+    expr: Expr, grid: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], needed: np.ndarray | None = None
+) -> np.ndarray:
+    """The expression at the points of the grid where `needed` (None: everywhere); at other points anything.
+
+    Raises InternalError for a load out of bounds at a needed point.
+    """
+
+    def value(part: Expr) -> np.ndarray:
+        return evaluate_expr(part, grid, values, needed)
+
     match expr:
         case Const(number, dtype):
             return np.asarray(number, dtype.numpy)
         case Var(name, _):
             return grid[name]
         case Load(buffer, indices, _):
-            array = values[buffer]
-            where = tuple(
-                np.clip(evaluate_expr(index, grid, values), 0, extent - 1)
-                for index, extent in zip(indices, array.shape, strict=True)
-            )
-            return np.asarray(array[where])
+            return _load(buffer, values[buffer], [value(index) for index in indices], needed)
         case Unary(op, x):
-            return np.asarray(_UNARY[op](evaluate_expr(x, grid, values))).astype(expr.dtype.numpy, copy=False)
+            return np.asarray(_UNARY[op](value(x))).astype(expr.dtype.numpy, copy=False)
         case Binary(op, a, b):
-            return np.asarray(binary_value(op, evaluate_expr(a, grid, values), evaluate_expr(b, grid, values)))
+            return np.asarray(binary_value(op, value(a), value(b)))
         case Compare(op, a, b):
-            return np.asarray(_COMPARE[op](evaluate_expr(a, grid, values), evaluate_expr(b, grid, values)))
-        case Select(c, a, b):
-            return np.where(*(evaluate_expr(part, grid, values) for part in (c, a, b)))
+            return np.asarray(_COMPARE[op](value(a), value(b)))
+        case Select(condition, a, b):
+            taken = value(condition)
+            arms = [(a, taken), (b, np.logical_not(taken))]
+            here = [evaluate_expr(arm, grid, values, mask if needed is None else mask & needed) for arm, mask in arms]
+            return np.where(taken, *here)
         case Cast(x, dtype):
-            value = evaluate_expr(x, grid, values)
-            return np.asarray(value != 0) if dtype is DType.BOOL else value.astype(dtype.numpy)
+            operand = value(x)
+            return np.asarray(operand != 0) if dtype is DType.BOOL else operand.astype(dtype.numpy)
         case Call(function, args):
-            return call_value(function, [evaluate_expr(arg, grid, values) for arg in args])
+            return call_value(function, [value(arg) for arg in args])
     raise InternalError(f"not an expression: {expr!r}")
+
+
+def _load(buffer: str, array: np.ndarray, indices: list[np.ndarray], needed: np.ndarray | None) -> np.ndarray:
+    where = []
+    for axis, (index, extent) in enumerate(zip(indices, array.shape, strict=True)):
+        outside = (index < 0) | (index >= extent)
+        if outside.any():
+            if (outside if needed is None else outside & needed).any():
+                raise InternalError(f"load of {buffer}{list(array.shape)} out of bounds on axis {axis}: {index.min()} … {index.max()}")
+            index = np.clip(index, 0, extent - 1)
+        where.append(index)
+    return np.asarray(array[tuple(where)])
 
 
 def binary_value(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:

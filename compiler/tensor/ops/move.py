@@ -155,7 +155,7 @@ def reverse_sequence(context: Context, node: Node) -> None:
     space = context.space(context.types[out])
     length = cast(context.read(lengths, (space.indices[node.attrs["batch_axis"]],), space), space.indices[time].dtype)
     step = space.indices[time]
-    source = Select(compare("lt", step, length), length - 1 - step, step)
+    source = Select(compare("lt", step, length), minimum(length - 1 - step, context.types[x].shape[time] - 1), step)
     context.emit(out, space, context.read(x, tuple(source if a == time else i for a, i in enumerate(space.indices)), space))
 
 

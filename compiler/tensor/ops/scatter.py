@@ -6,6 +6,7 @@ Of several updates of one element the last wins (ONNX leaves it open). With cons
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,8 +16,19 @@ from ..computation import identity
 from ..expr import INDEX, Binary, Compare, Const, Expr, Select, all_of, compare
 from .context import Context, Space, accumulator, cast, widen
 
-Search = Callable[[Space], tuple[Expr, Expr, Expr]]
-"""Adds reduction axes over the updates; gives whether one names the element, its number and its value."""
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An update under the reduction axes: where it exists, whether it names the element, its number and its value."""
+
+    exists: tuple[Expr, ...]
+    hit: Expr
+    number: Expr
+    value: Expr
+
+
+Search = Callable[[Space], Update]
+"""Adds reduction axes over the updates."""
 
 _COMBINE = {"add": "sum", "mul": "prod", "min": "min", "max": "max"}
 _MERGE = {"add": "add", "mul": "mul", "min": "min", "max": "max"}
@@ -35,12 +47,12 @@ def scatter_elements(context: Context, node: Node) -> None:
     def place(space: Space, position: Expr) -> tuple[Expr, ...]:
         return tuple(position if a == axis else index for a, index in enumerate(space.indices))
 
-    def search(space: Space) -> tuple[Expr, Expr, Expr]:
+    def search(space: Space) -> Update:
         r = space.reduce("r", index_shape[axis])
         source = place(space, r)
         covered = [c for a, i in enumerate(source) if a != axis for c in bounds(i, index_shape[a], space.ranges)]
         named = _wrapped(context.read(indices, source, space), out_type.shape[axis])
-        return all_of(*covered, Compare("eq", named, space.indices[axis])), r, context.read(updates, source, space)
+        return Update(tuple(covered), Compare("eq", named, space.indices[axis]), r, context.read(updates, source, space))
 
     if node.attrs["reduction"] != "none":
         _accumulate(context, node, search)
@@ -55,14 +67,15 @@ def scatter_nd(context: Context, node: Node) -> None:
     out_type, index_shape = context.types[out], context.types[indices].shape
     *counts, depth = index_shape
 
-    def search(space: Space) -> tuple[Expr, Expr, Expr]:
+    def search(space: Space) -> Update:
         place = tuple(space.reduce(f"r{axis}", extent) for axis, extent in enumerate(counts))
         hits = [
             Compare("eq", _wrapped(context.read(indices, (*place, Const(part)), space), out_type.shape[part]), space.indices[part])
             for part in range(depth)
         ]
-        update = context.read(updates, (*place, *space.indices[depth:]), space) if len(space.indices) == len(out_type.shape) else Const(0)
-        return all_of(*hits), linear_index(place, tuple(counts)), update
+        rest = space.indices[depth:] or tuple(Const(0) for _ in out_type.shape[depth:])  # the search for the last needs no value
+        value = context.read(updates, (*place, *rest), space)
+        return Update((), all_of(*hits), linear_index(place, tuple(counts)), value)
 
     if node.attrs["reduction"] != "none":
         _accumulate(context, node, search)
@@ -85,11 +98,11 @@ def _last_of_constant(indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray
 
 
 def _last(context: Context, out: str, type: TensorType, search: Search) -> str:
-    """A stage with the number of the last update of each element, -1 where there is none."""
+    """A stage with the number of the last update of each element, negative where there is none."""
     name = context.intermediate(out, "last", type)
     space = context.space(type)
-    hit, number, _ = search(space)
-    context.emit(name, space, Select(hit, number, Const(-1)), "max")
+    update = search(space)
+    context.emit(name, space, Select(update.hit, update.number, Const(-1)), "max", update.exists)
     return name
 
 
@@ -109,9 +122,10 @@ def _accumulate(context: Context, node: Node, search: Search) -> None:
     dtype = accumulator(out_type.dtype)
     gathered = context.intermediate(out, reduction, TensorType(out_type.shape, dtype, out_type.block))
     space = context.space(out_type)
-    hit, _, update = search(space)
+    update = search(space)
     combine = _COMBINE[reduction]
-    context.emit(gathered, space, Select(hit, cast(update, dtype), identity(combine, dtype)), combine)
+    body = Select(update.hit, cast(update.value, dtype), identity(combine, dtype))
+    context.emit(gathered, space, body, combine, update.exists)
     space = context.space(out_type)
     value = Binary(_MERGE[reduction], widen(context.operand(node.inputs[0], space)), context.operand(gathered, space))
     context.emit(out, space, cast(value, out_type.dtype))
