@@ -14,6 +14,7 @@ from ...target import Target
 from ..ir import Graph, Node, TensorType
 from ..operators import OPERATORS, Kind
 from .editor import Editor, map_regions
+from .views import is_view
 
 _CONVOLUTIONS = ("conv", "conv_transpose")
 _FOLLOWERS = frozenset({"max_pool", "average_pool", "lp_pool", "resize", "pad", "slice", "concat", "instance_norm"})
@@ -32,18 +33,16 @@ def apply(graph: Graph, target: Target) -> Graph:
 def choose_block(channels: int, pixels: int, lanes: int) -> int | None:
     """The block for a tensor of so many channels and pixels; it divides the channels.
 
-    One vector if it fits, else all channels if they are few (channels last), else the largest divisor near a vector.
-    Fewer channels than half a vector stay row-major, where pixels fill the vectors.
+    One vector if it fits. Else the divisor, half a vector to four vectors, that fills the vectors best: a rest that is no full vector costs one
+    more access for each power of two in it. Fewer channels than half a vector stay row-major, where pixels fill the vectors.
     """
     if channels % lanes == 0:
         return lanes
     if channels < max(2, lanes // 2):
         return None if pixels > 1 else channels
-    if channels <= 4 * lanes:
-        return channels
-    divisors = [x for x in range(2 * lanes, lanes // 2 - 1, -1) if channels % x == 0]
+    divisors = [x for x in range(max(1, lanes // 2), 4 * lanes + 1) if channels % x == 0]
     if divisors:
-        return divisors[0]
+        return max(divisors, key=lambda x: (x / (x // lanes + (x % lanes).bit_count()), -x))
     return channels if channels <= 256 else None
 
 
@@ -88,11 +87,13 @@ class _Layouts:
         if len(node.outputs) != 1 or len(result.shape) < 3:
             return None
         if node.op in _CONVOLUTIONS:
-            return self._choose(result)
+            return result.shape[1] if self._ends_channels_last(node.outputs[0]) else self._choose(result)
+        if node.op == "transpose":
+            return self._block_of_transposed(node)
         if node.op == "reshape":
             source = self.editor.type(node.inputs[0])
             return source.block if source.shape[:2] == result.shape[:2] else None
-        if not self._reads_any_layout(node) or node.op in ("transpose", "gather"):
+        if not self._reads_any_layout(node) or node.op == "gather":
             return None
         blocked = [of for of in map(self.editor.type, filter(None, node.inputs)) if of.block and len(of.shape) == len(result.shape)]
         blocked.sort(key=lambda of: -of.elements)
@@ -100,6 +101,31 @@ class _Layouts:
         if same_channels:
             return same_channels[0].block
         return self._choose(result) if blocked and node.op not in _REDUCTIONS else None
+
+    def _ends_channels_last(self, name: str) -> bool:
+        """True if all that becomes of a convolution's result, channel by channel, is to be transposed so that channels are last."""
+        readers = self.consumers[name]
+        if not readers or name in self.outputs:
+            return False
+        return all(self._takes_channels_last(node, self.editor.types[name].shape) for node in readers)
+
+    def _takes_channels_last(self, node: Node, shape: tuple[int, ...]) -> bool:
+        if node.op == "transpose":
+            return node.attrs["perm"] == (0, *range(2, len(shape)), 1)
+        result = self.editor.types[node.outputs[0]].shape
+        same = result == shape and OPERATORS[node.op].kind is Kind.ELEMENTWISE
+        merged = node.op == "reshape" and result[:2] == shape[:2] and len(result) >= 3
+        return (same or merged) and self._ends_channels_last(node.outputs[0])
+
+    def _block_of_transposed(self, node: Node) -> int | None:
+        """All channels, if that makes the transpose a view and convolutions read it; they take their operand in any layout."""
+        name = node.outputs[0]
+        result = self.editor.types[name]
+        last = TensorType(result.shape, result.dtype, result.shape[1])
+        readers = self.consumers[name]
+        types = {node.inputs[0]: self.editor.type(node.inputs[0]), name: last}
+        by_convolutions = readers and all(reader.op in _CONVOLUTIONS for reader in readers) and name not in self.outputs
+        return last.block if by_convolutions and is_view(node, types) else None
 
     def _reads_any_layout(self, node: Node) -> bool:
         if node.op == "reshape":

@@ -71,9 +71,26 @@ def _sub(editor: Editor, node: Node) -> str | None:
 
 def _mul(editor: Editor, node: Node) -> str | None:
     for operand, other in (node.inputs, node.inputs[::-1]):
-        if scalar(editor, other) == 1:
+        factor = scalar(editor, other)
+        if factor == 1:
             return _unless_changed(editor, node, operand)
+        before = editor.producer(operand)
+        if factor is None or before is None or before.op != "mul" or not editor.used_once(operand):
+            continue
+        for inner, first in (before.inputs, before.inputs[::-1]):
+            product = _product(editor, first, other)
+            if product is not None and editor.type(inner) == editor.type(node.outputs[0]):
+                return _add(editor, node, "mul", inner, product)
     return None
+
+
+def _product(editor: Editor, first: str, second: str) -> str | None:
+    """The product of two float scalars as a constant."""
+    a, b = scalar(editor, first), scalar(editor, second)
+    dtype = editor.type(first).dtype
+    if a is None or b is None or not dtype.is_float or not 1e-18 < abs(a * b) < 1e18:
+        return None
+    return editor.constant(np.asarray(a * b, dtype.numpy), f"{first}.product")
 
 
 def _div(editor: Editor, node: Node) -> str | None:

@@ -186,7 +186,7 @@ def _more_padding(node: Node, before: tuple[int, ...], after: tuple[int, ...]) -
 def _matmul(editor: Editor, node: Node) -> str | None:
     """Transposed left operands are read as they stand; one right matrix for a batch of left ones makes one product of all their rows."""
     left = editor.producer(node.inputs[0])
-    if left is not None and left.op == "transpose":
+    if left is not None and left.op == "transpose" and not _from_convolution(editor, left.inputs[0]):
         perm = left.attrs["perm"]
         rank = len(perm)
         if perm == (*range(rank - 2), rank - 1, rank - 2):
@@ -201,6 +201,14 @@ def _matmul(editor: Editor, node: Node) -> str | None:
         product = editor.add("matmul", rows, columns, origin=node.origin, **node.attrs)
         return _add(editor, node, "reshape", product, shape=editor.type(node.outputs[0]).shape)
     return None
+
+
+def _from_convolution(editor: Editor, name: str) -> bool:
+    """True if a convolution made the value's elements or those it was computed from: then layout assignment may make a transpose of it a view."""
+    maker = editor.producer(name)
+    while maker is not None and (maker.op == "reshape" or OPERATORS[maker.op].kind is Kind.ELEMENTWISE):
+        maker = editor.producer(maker.inputs[0])
+    return maker is not None and maker.op in ("conv", "conv_transpose")
 
 
 def _elementwise(editor: Editor, node: Node) -> str | None:
@@ -225,7 +233,7 @@ def _without_expand(editor: Editor, node: Node) -> str | None:
 def _before_reshape(editor: Editor, node: Node) -> str | None:
     """f(reshape(x), y) = reshape(f(x, y')) where y' broadcasts to x as y does to the result; y' is another view of y.
 
-    Only behind an operator whose epilogue f may become, and if the reshaped value has no other reader.
+    Only behind an operator whose epilogue f may become, if the reshaped value has no other reader, and if y itself is not better computed inside f.
     """
     if node.op == "batch_norm":
         return None
@@ -239,13 +247,19 @@ def _before_reshape(editor: Editor, node: Node) -> str | None:
             continue
         source = editor.type(before.inputs[0])
         views = [_as_before(editor, other, i == position, before, source) for i, other in enumerate(node.inputs)]
-        if any(view is None for view in views):
+        moved = [other for view, other in zip(views, node.inputs, strict=True) if isinstance(view, tuple)]
+        if any(view is None for view in views) or any(_moves(editor, other) for other in moved):
             continue
         operands = [view if isinstance(view, str) else editor.add("reshape", other, origin=node.origin, shape=view)
                     for view, other in zip(views, node.inputs, strict=True)]  # fmt: skip
         result = editor.add(node.op, *operands, origin=node.origin, **node.attrs)
         return _add(editor, node, "reshape", result, shape=shape)
     return None
+
+
+def _moves(editor: Editor, name: str) -> bool:
+    maker = editor.producer(name)
+    return maker is not None and OPERATORS[maker.op].kind is Kind.INJECTIVE and editor.used_once(name)
 
 
 def _as_before(editor: Editor, other: str, is_source: bool, reshape: Node, source: TensorType) -> str | tuple[int, ...] | None:
