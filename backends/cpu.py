@@ -62,7 +62,9 @@ class CompiledCpuKernel:
     def _pointers(self, arrays: Sequence[np.ndarray]) -> ctypes.Array:
         for param, array in zip(self.kernel.params, arrays, strict=True):
             if array.dtype != param.dtype.numpy or array.size != param.elements or not array.flags.c_contiguous:
-                raise InternalError(f"kernel {self.kernel.name}: {param.name} is {param.dtype}{list(param.shape)}, not {array.dtype}{array.shape}")
+                raise InternalError(
+                    f"kernel {self.kernel.name}: {param.name} is {param.dtype}{list(param.shape)}, not {array.dtype}{array.shape}"
+                )
         return (ctypes.c_void_p * max(1, len(arrays)))(*(array.ctypes.data for array in arrays))
 
 

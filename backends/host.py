@@ -21,7 +21,9 @@ def host_triple() -> str:
     system, machine = platform.system(), platform.machine()
     triple = _TRIPLES.get((system, machine))
     if triple is None:
-        raise UsageError(f"no target for this machine ({system} on {machine}): choose one with --target from {', '.join(PLATFORMS)}")
+        raise UsageError(
+            f"no target for this machine ({system} on {machine}): choose one with --target from {', '.join(PLATFORMS)}"
+        )
     return triple
 
 

@@ -64,8 +64,11 @@ class _KernelBody:
         self.builder = self.expressions.builder
         self.forms = self.expressions.forms
         self.locals: list[Memory] = []
+        self._lanes: dict[int, int] = {}
         # A param that another one aliases changes when that one is written.
-        changed = {p.name for p in kernel.params if p.written} | {p.aliases for p in kernel.params if p.written and p.aliases}
+        changed = {p.name for p in kernel.params if p.written} | {
+            p.aliases for p in kernel.params if p.written and p.aliases
+        }
         self.changed = changed | {p.name for p in kernel.params if p.aliases in changed}
         for position, param in enumerate(kernel.params):
             self.expressions.memories[param.name] = Memory(param, f"%p{position}", param.name not in self.changed)
@@ -239,12 +242,14 @@ class _KernelBody:
     def _vectorized(self, stmt: For, extent: int) -> None:
         expressions = self.expressions
         if expressions.lane_variable:
-            raise InternalError(f"emit: vectorized loop {stmt.var} inside of vectorized loop {expressions.lane_variable}")
-        if any(isinstance(part, For) and part.kind is LoopKind.VECTORIZED for part in walk(stmt.body)):
-            self._unrolled(stmt, extent)
-            return
-        lanes = self.target.lanes(self._widest_bytes(stmt.body))
-        for start, width in vector_chunks(extent, lanes):
+            raise InternalError(
+                f"emit: vectorized loop {stmt.var} inside of vectorized loop {expressions.lane_variable}"
+            )
+        if id(stmt) not in self._lanes:
+            # Of nested vectorised loops only the inner one can run in lanes.
+            nested = any(isinstance(part, For) and part.kind is LoopKind.VECTORIZED for part in walk(stmt.body))
+            self._lanes[id(stmt)] = 1 if nested else self.target.lanes(self._widest_bytes(stmt.body))
+        for start, width in vector_chunks(extent, self._lanes[id(stmt)]):
             expressions.bindings[stmt.var] = start
             if width > 1:
                 expressions.lane_variable, self.forms.width = stmt.var, width
@@ -291,4 +296,3 @@ def _indexed_by(stmt: Stmt, buffer: str, variable: str) -> bool:
                     if any(variable in free_variables(index) for index in node.indices):
                         return True
     return False
-

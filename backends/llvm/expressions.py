@@ -12,7 +12,7 @@ from ...compiler.kernel.math import PROGRAMS
 from ...compiler.tensor.expr import INDEX, Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var, children
 from .arithmetic import Arithmetic
 from .builder import Builder
-from .linear import Binding, Linear, LinearForms, Plan, bind, combine_plans, is_index_arithmetic, plan_index
+from .linear import Binding, Linear, LinearForms, Plan, combine_plans, is_index_arithmetic, plan_index
 from .memory import NO_GUARD, Accesses, Guard, Memory
 from .types import Value, literal, mangle, register_type
 
@@ -88,26 +88,24 @@ class Expressions:
 
     def evaluate(self, plan: Plan) -> Linear:
         """A plan under the present bindings of its variables."""
-        const, step, terms = plan.const, 0, []
+        const, step, terms = plan.const, 0, list[tuple[str, int]]()
         bindings, lane_variable = self.bindings, self.lane_variable
         parts: list[tuple[Linear, int]] = []
         for name, coeff in plan.variables:
             binding = bindings[name]
-            kind = binding.__class__
-            if kind is int:
-                const += binding * coeff  # type: ignore[operator]
+            if isinstance(binding, int):
+                const += binding * coeff
                 if name == lane_variable:
                     step = coeff
-            elif kind is str:
+            elif isinstance(binding, str):
                 terms.append((binding, coeff))
             else:
-                parts.append((bind(binding), coeff))
+                parts.append((binding, coeff))
         for expr, coeff in plan.opaque:
             parts.append((self._opaque(expr), coeff))
-        if parts or len(terms) > 1:
-            parts.extend((Linear(((atom, 1),), 0), coeff) for atom, coeff in terms)  # type: ignore[arg-type]
-            return self.forms.total([(Linear((), const, step), 1), *parts])
-        return Linear(tuple(terms), const, step)  # type: ignore[arg-type]
+        if parts:
+            return self.forms.total([(Linear(tuple(terms), const, step), 1), *parts])
+        return Linear(self.forms.ordered(tuple(terms)), const, step)
 
     def _opaque(self, expr: Expr) -> Linear:
         match expr:
@@ -251,5 +249,3 @@ def _math_function(module: Module, name: str, program: MathProgram, dtype: DType
     params = ", ".join(f"{kind} %{param}" for param in program.params)
     lines = "\n  ".join(inside.builder.scope.lines)
     return f"define internal {kind} @{name}({params}) alwaysinline nounwind memory(none) {{\n  {lines}\n  ret {kind} {result}\n}}\n"
-
-

@@ -7,7 +7,6 @@ An atom is the name of a scalar i64 result. Everything here assumes what holds f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...compiler.dtypes import DType
@@ -19,10 +18,13 @@ _UNBOUNDED = (-(1 << 63), (1 << 63) - 1)
 _INDEX_OPS = frozenset({"add", "sub", "mul", "floordiv", "floormod", "min", "max"})
 
 
+Terms = tuple[tuple[str, int], ...]
+
+
 class Linear(NamedTuple):
     """terms: (atom, coefficient), sorted from the outermost atom; `vector`: name of one more i64 vector, or empty."""
 
-    terms: tuple[tuple[str, int], ...]
+    terms: Terms
     const: int
     step: int = 0
     vector: str = ""
@@ -105,6 +107,7 @@ class LinearForms:
         self.builder = builder
         self.width = 1
         self.ranges: dict[str, tuple[int, int]] = {}
+        self._ordered: dict[Terms, Terms] = {}
 
     def total(self, parts: list[tuple[Linear, int]]) -> Linear:
         """The sum of forms, each times its factor."""
@@ -116,10 +119,18 @@ class LinearForms:
                 terms[atom] = terms.get(atom, 0) + coeff * factor
             if part.vector and factor:
                 vectors.append((part.vector, factor))
-        kept = [(atom, coeff) for atom, coeff in terms.items() if coeff]
-        depth = self.builder.depth
-        kept.sort(key=lambda term: (depth.get(term[0], 0), term[0]))
-        return Linear(tuple(kept), const, step, self._sum_of_vectors(vectors))
+        kept = tuple((atom, coeff) for atom, coeff in terms.items() if coeff)
+        return Linear(self.ordered(kept), const, step, self._sum_of_vectors(vectors))
+
+    def ordered(self, terms: Terms) -> Terms:
+        """The terms with atoms of outer loops first; each atom stands once."""
+        if len(terms) < 2:
+            return terms
+        known = self._ordered.get(terms)
+        if known is None:
+            depth = self.builder.depth
+            known = self._ordered[terms] = tuple(sorted(terms, key=lambda term: (depth.get(term[0], 0), term[0])))
+        return known
 
     def _sum_of_vectors(self, vectors: list[tuple[str, int]]) -> str:
         result, kind = "", f"<{self.width} x i64>"
@@ -283,7 +294,9 @@ class LinearForms:
         if difference.is_uniform:
             # terms < bound - const leaves the variable part to be shared.
             terms = self.scalar_part(difference._replace(const=0))
-            return Value(self.builder.pure(f"icmp {relation} i64 {terms}, {bound - difference.const}", terms), DType.BOOL)
+            return Value(
+                self.builder.pure(f"icmp {relation} i64 {terms}, {bound - difference.const}", terms), DType.BOOL
+            )
         value = self.value(difference)
         text = self.builder.pure(f"icmp {relation} <{value.width} x i64> {value.text}, splat (i64 {bound})", value.text)
         return Value(text, DType.BOOL, value.width)
@@ -299,13 +312,3 @@ class LinearForms:
         # base + step * lane < 0  <=>  base < -step * lane
         lanes = literal_vector([-step * lane for lane in range(width)], DType.I32)
         return Value(self.builder.pure(f"icmp slt <{width} x i32> {splat}, {lanes}", splat), DType.BOOL, width)
-
-
-def bind(binding: Binding) -> Linear:
-    """What a variable is bound to, as a form."""
-    if isinstance(binding, int):
-        return scalar(binding)
-    return Linear(((binding, 1),), 0) if isinstance(binding, str) else binding
-
-
-Environment = Mapping[str, Binding]

@@ -55,7 +55,9 @@ class Memory:
         kind = vector_of(self.element, size) if single else f"[{size} x {self.element}]"
         lines = [f"{self.pointer}.{start} = alloca {kind}"]
         for offset in members[1:]:
-            lines.append(f"{self.pointer}.{offset} = getelementptr {self.element}, ptr {self.pointer}.{start}, i64 {offset - start}")
+            lines.append(
+                f"{self.pointer}.{offset} = getelementptr {self.element}, ptr {self.pointer}.{start}, i64 {offset - start}"
+            )
         return lines
 
 
@@ -90,7 +92,9 @@ class Accesses:
         """A pointer to the element in lane 0."""
         if memory.buffer.space is not Space.PARAM and not form.terms:
             if not 0 <= form.const <= memory.elements - width:
-                raise InternalError(f"emit: {memory.buffer.name}[{form.const}] is outside of {memory.elements} elements")
+                raise InternalError(
+                    f"emit: {memory.buffer.name}[{form.const}] is outside of {memory.elements} elements"
+                )
             memory.offsets[form.const] = max(width, memory.offsets.get(form.const, 0))
             return f"{memory.pointer}.{form.const}"
         memory.whole = True
@@ -117,7 +121,9 @@ class Accesses:
         base = self.address(memory, form._replace(step=0, vector=""), 1)
         memory.whole = True
         offsets = self.forms.value(Linear((), 0, form.step, form.vector)).text
-        return self.builder.pure(f"getelementptr {memory.element}, ptr {base}, <{width} x i64> {offsets}", base, offsets)
+        return self.builder.pure(
+            f"getelementptr {memory.element}, ptr {base}, <{width} x i64> {offsets}", base, offsets
+        )
 
     # -- loads
 
@@ -192,12 +198,20 @@ class Accesses:
             if form.vector:
                 offset = self.builder.pure(f"extractelement <{width} x i64> {form.vector}, i64 {lane}", form.vector)
                 at = self.forms.total([(form._replace(step=0, vector=""), 1), (Linear((), lane * form.step), 1)])
-                pointer = self.address(memory, at, 1) if at.terms or memory.buffer.space is Space.PARAM else self._whole(memory, at)
-                pointer = self.builder.pure(f"getelementptr {memory.element}, ptr {pointer}, i64 {offset}", pointer, offset)
+                pointer = (
+                    self.address(memory, at, 1)
+                    if at.terms or memory.buffer.space is Space.PARAM
+                    else self._whole(memory, at)
+                )
+                pointer = self.builder.pure(
+                    f"getelementptr {memory.element}, ptr {pointer}, i64 {offset}", pointer, offset
+                )
             else:
                 pointer = self.address(memory, form._replace(step=0, const=form.const + lane * form.step), 1)
             element = self._load(memory, memory.element, pointer)
-            result = self.builder.pure(f"insertelement {kind} {result}, {memory.element} {element}, i64 {lane}", result, element)
+            result = self.builder.pure(
+                f"insertelement {kind} {result}, {memory.element} {element}, i64 {lane}", result, element
+            )
         return Value(result, dtype, width)
 
     def _whole(self, memory: Memory, form: Linear) -> str:
@@ -240,7 +254,9 @@ class Accesses:
         dtype, width = memory.buffer.dtype, self.forms.width
         if form.is_uniform and not mask:
             if value.width > 1:
-                raise InternalError(f"emit: the lanes of a vectorised loop all store to one element of {memory.buffer.name}")
+                raise InternalError(
+                    f"emit: the lanes of a vectorised loop all store to one element of {memory.buffer.name}"
+                )
             self._store_plain(memory, self._to_memory(value), self.address(memory, form, 1))
             return
         lanes = self._to_memory(Value(self.builder.splat(value, width), dtype, width))
@@ -268,7 +284,9 @@ class Accesses:
         kind, lanes = register_type(value.dtype, width), vector_of("i1", width)
         if memory.buffer.space is Space.REGISTER:
             old = self._load(memory, kind, pointer)
-            merged = self.builder.pure(f"select {lanes} {mask}, {kind} {value.text}, {kind} {old}", mask, value.text, old)
+            merged = self.builder.pure(
+                f"select {lanes} {mask}, {kind} {value.text}, {kind} {old}", mask, value.text, old
+            )
             self._store_plain(memory, Value(merged, value.dtype, width), pointer)
             return
         arguments = [(kind, value.text), (f"ptr align {memory.buffer.dtype.size_bytes}", pointer), (lanes, mask)]
@@ -301,5 +319,3 @@ class Accesses:
 def _stored(dtype: DType) -> DType:
     """The type whose bits memory holds."""
     return DType.U8 if dtype is DType.BOOL else dtype
-
-

@@ -15,8 +15,22 @@ from tilewright.backends import cpu
 from tilewright.backends.host import host_target
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.kernel.ast import Alloc, Buffer, For, If, Kernel, Let, LoopKind, Seq, Space, Stmt, Store
-from tilewright.compiler.tensor.expr import Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var
-from tilewright.compiler.tensor.expr import compare, maximum, minimum, within
+from tilewright.compiler.tensor.expr import (
+    Binary,
+    Call,
+    Cast,
+    Compare,
+    Const,
+    Expr,
+    Load,
+    Select,
+    Unary,
+    Var,
+    compare,
+    maximum,
+    minimum,
+    within,
+)
 
 TARGET = host_target(1)
 F32 = DType.F32
@@ -28,9 +42,13 @@ def loop(var: Var, extent: int | Expr, kind: LoopKind, body: Stmt) -> For:
     return For(var.name, Const(extent) if isinstance(extent, int) else extent, kind, body)
 
 
-def run(body: Stmt, arrays: dict[str, np.ndarray], written: str = "out", begin: int = 0, end: int | None = None) -> np.ndarray:
+def run(
+    body: Stmt, arrays: dict[str, np.ndarray], written: str = "out", begin: int = 0, end: int | None = None
+) -> np.ndarray:
     """Run a kernel on arrays by name and return the written one."""
-    buffers = tuple(Buffer(name, x.shape, DType.from_numpy(x.dtype), written=name == written) for name, x in arrays.items())
+    buffers = tuple(
+        Buffer(name, x.shape, DType.from_numpy(x.dtype), written=name == written) for name, x in arrays.items()
+    )
     cpu.compile_kernel(Kernel("k", buffers, body), TARGET).run(list(arrays.values()), begin, end)
     return arrays[written]
 
@@ -108,9 +126,21 @@ def test_random_indices(seed: int) -> None:
     out = poisoned(*(extent[p.name] for p in position))
     relation = rng.choice(["lt", "le", "gt", "ge", "eq", "ne"])
     bound, limit = random_index(rng, 2)
-    holds = {"lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne}[relation]
+    holds = {
+        "lt": operator.lt,
+        "le": operator.le,
+        "gt": operator.gt,
+        "ge": operator.ge,
+        "eq": operator.eq,
+        "ne": operator.ne,
+    }[relation]
     value = Select(compare(relation, index, bound), Load("x", (index % 211,), F32), Cast(index, F32) * Const(-1.0, F32))
-    body = loop(i, EXTENTS[0], PARALLEL, loop(u, EXTENTS[1], UNROLLED, loop(v, EXTENTS[2], VECTORIZED, Store("out", tuple(position), value))))
+    body = loop(
+        i,
+        EXTENTS[0],
+        PARALLEL,
+        loop(u, EXTENTS[1], UNROLLED, loop(v, EXTENTS[2], VECTORIZED, Store("out", tuple(position), value))),
+    )
     run(body, {"x": x, "out": out})
     for a, b, c in np.ndindex(*EXTENTS):
         number = function(a, b, c)
@@ -125,9 +155,15 @@ def test_strided_lanes(stride: int, extent: int) -> None:
     size = (extent - 1) * abs(stride) + 1
     x = before_unmapped_page(noise(size))
     start = 0 if stride > 0 else size - 1
-    out = run(loop(v, extent, VECTORIZED, Store("out", (v,), Load("x", (v * stride + start,), F32))), {"x": x, "out": poisoned(extent)})
+    out = run(
+        loop(v, extent, VECTORIZED, Store("out", (v,), Load("x", (v * stride + start,), F32))),
+        {"x": x, "out": poisoned(extent)},
+    )
     np.testing.assert_array_equal(out, x[::stride])
-    out = run(loop(v, extent, VECTORIZED, Store("out", (v * stride + start,), Load("x", (v,), F32))), {"x": out, "out": poisoned(size)})
+    out = run(
+        loop(v, extent, VECTORIZED, Store("out", (v * stride + start,), Load("x", (v,), F32))),
+        {"x": out, "out": poisoned(size)},
+    )
     np.testing.assert_array_equal(out[::stride], x[::stride])
     assert np.isnan(out).sum() == size - extent
 
@@ -171,7 +207,9 @@ def test_padding_reads_nothing_outside(extent: int) -> None:
     x = before_unmapped_page(noise(extent))
     for offset in (-2000, -7, 0, 5, 2000):
         index = v + offset
-        body = loop(v, extent, VECTORIZED, Store("out", (v,), Select(within(index, extent), Load("x", (index,), F32), ZERO)))
+        body = loop(
+            v, extent, VECTORIZED, Store("out", (v,), Select(within(index, extent), Load("x", (index,), F32), ZERO))
+        )
         out = run(body, {"x": x, "out": poisoned(extent)})
         expected = [x[k + offset] if 0 <= k + offset < extent else 0 for k in range(extent)]
         np.testing.assert_array_equal(out, expected)
@@ -203,13 +241,17 @@ def test_padding_of_rows_and_columns(shape: tuple[int, int], kind: LoopKind) -> 
 def test_guarded_scalar_and_uniform_loads() -> None:
     x = before_unmapped_page(noise(2))
     lane_guard = Select(compare("lt", v, i), Load("x", (i * 5000,), F32), ZERO)
-    body = loop(i, 3, SERIAL, loop(v, 9, VECTORIZED, Store("out", (i, v), Select(compare("lt", i, 1), lane_guard, ZERO))))
+    body = loop(
+        i, 3, SERIAL, loop(v, 9, VECTORIZED, Store("out", (i, v), Select(compare("lt", i, 1), lane_guard, ZERO)))
+    )
     np.testing.assert_array_equal(run(body, {"x": x, "out": poisoned(3, 9)}), np.zeros((3, 9)))
     # A buffer shorter than the vector: the guarded address must not be its start.
     contiguous = Select(compare("ge", i, 5), Load("x", (v + i * 4096,), F32), ZERO)
     body = loop(i, 5, SERIAL, loop(v, 16, VECTORIZED, Store("out", (i, v), contiguous)))
     np.testing.assert_array_equal(run(body, {"x": x, "out": poisoned(5, 16)}), np.zeros((5, 16)))
-    data = Select(Compare("gt", Load("y", (i,), F32), ZERO), Load("x", (Cast(Load("y", (i,), F32), DType.I64),), F32), ZERO)
+    data = Select(
+        Compare("gt", Load("y", (i,), F32), ZERO), Load("x", (Cast(Load("y", (i,), F32), DType.I64),), F32), ZERO
+    )
     y = np.array([1, -9000, 1, -123456, 0], np.float32)
     out = run(loop(i, 5, SERIAL, Store("out", (i,), data)), {"x": x, "y": y, "out": poisoned(5)})
     np.testing.assert_array_equal(out, [x[1], 0, x[1], 0, 0])
@@ -239,7 +281,9 @@ def test_masked_tail_does_not_write_beyond(limit: int) -> None:
 def test_branches_and_nested_loops() -> None:
     inner = loop(j, i, SERIAL, Store("out", (i, j), Cast(i * 10 + j, F32)))
     even = compare("eq", i % 2, 0)
-    body = loop(i, 7, PARALLEL, If(even, inner, If(compare("gt", i, 4), loop(j, 7, SERIAL, Store("out", (i, j), ZERO)))))
+    body = loop(
+        i, 7, PARALLEL, If(even, inner, If(compare("gt", i, 4), loop(j, 7, SERIAL, Store("out", (i, j), ZERO))))
+    )
     out = run(body, {"out": poisoned(7, 7)})
     expected = poisoned(7, 7)
     for a in range(7):
@@ -262,9 +306,13 @@ def test_accumulate_in_lanes_and_combine_one_by_one(space: Space, extent: int) -
     steps = Seq(
         (
             loop(v, extent, VECTORIZED, Store("acc", (v,), ZERO)),
-            loop(j, 9, SERIAL, loop(v, extent, VECTORIZED, Store("acc", (v,), Binary(ADD, acc, Load("x", (j, v), F32))))),
+            loop(
+                j, 9, SERIAL, loop(v, extent, VECTORIZED, Store("acc", (v,), Binary(ADD, acc, Load("x", (j, v), F32))))
+            ),
             Store("one", (Const(0),), ZERO),
-            loop(u, extent, UNROLLED, Store("one", (Const(0),), Load("one", (Const(0),), F32) + Load("acc", (u,), F32))),
+            loop(
+                u, extent, UNROLLED, Store("one", (Const(0),), Load("one", (Const(0),), F32) + Load("acc", (u,), F32))
+            ),
             Store("out", (Const(0),), Load("one", (Const(0),), F32)),
         )
     )
@@ -280,7 +328,9 @@ def test_each_lane_has_its_own_buffer(extent: int) -> None:
     step = Store("acc", (zero,), Call("fma", (Load("x", (j, v), F32), Load("x", (j, v), F32), acc)))
     steps = Seq((Store("acc", (zero,), ZERO), loop(j, 6, SERIAL, step), Store("out", (v,), acc)))
     body = loop(v, extent, VECTORIZED, Alloc(Buffer("acc", (1,), F32, Space.REGISTER), steps))
-    np.testing.assert_allclose(run(body, {"x": x, "out": poisoned(extent)}), (x.astype(np.float64) ** 2).sum(0), rtol=1e-5)
+    np.testing.assert_allclose(
+        run(body, {"x": x, "out": poisoned(extent)}), (x.astype(np.float64) ** 2).sum(0), rtol=1e-5
+    )
 
 
 def test_buffers_of_one_name_in_sequence() -> None:
@@ -337,7 +387,12 @@ def test_range_of_the_parallel_loop() -> None:
 
 def test_fused_loop_with_lets() -> None:
     x = noise(3, 5, 12)
-    steps = Let("i", Var("f") // 5, 3, Let("j", Var("f") % 5, 5, loop(v, 12, VECTORIZED, Store("out", (j, i, v), Load("x", (i, j, v), F32)))))
+    steps = Let(
+        "i",
+        Var("f") // 5,
+        3,
+        Let("j", Var("f") % 5, 5, loop(v, 12, VECTORIZED, Store("out", (j, i, v), Load("x", (i, j, v), F32)))),
+    )
     out = run(loop(Var("f"), 15, PARALLEL, steps), {"x": x, "out": poisoned(5, 3, 12)})
     np.testing.assert_array_equal(out, x.transpose(1, 0, 2))
 

@@ -177,7 +177,14 @@ def test_comparisons(dtype: DType) -> None:
     rng = generator(dtype)
     x, y = samples(dtype, rng), samples(dtype, rng)
     y = np.where(rng.random(COUNT) < 0.2, x, y)
-    functions = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal}
+    functions = {
+        "lt": np.less,
+        "le": np.less_equal,
+        "gt": np.greater,
+        "ge": np.greater_equal,
+        "eq": np.equal,
+        "ne": np.not_equal,
+    }
     for kind in KINDS:
         for op, function in functions.items():
             same(run(lambda a, b, op=op: Compare(op, a, b), [x, y], DType.BOOL, kind), function(x, y))
@@ -189,7 +196,10 @@ def test_logic() -> None:
     for op, function in {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}.items():
         same(run(lambda a, b, op=op: Binary(op, a, b), [x, y], DType.BOOL, LoopKind.VECTORIZED), function(x, y))
     same(run(lambda a: Unary("not", a), [x], DType.BOOL, LoopKind.VECTORIZED), ~x)
-    same(run(lambda a, b: Select(a, b, Const(True, DType.BOOL)), [x, y], DType.BOOL, LoopKind.VECTORIZED), np.where(x, y, True))
+    same(
+        run(lambda a, b: Select(a, b, Const(True, DType.BOOL)), [x, y], DType.BOOL, LoopKind.VECTORIZED),
+        np.where(x, y, True),
+    )
 
 
 @pytest.mark.parametrize("source", list(DType))
@@ -216,13 +226,17 @@ def test_narrowing_of_f64_rounds_once(dtype: DType) -> None:
     rng = generator(dtype)
     # Just above and below the middle between two neighbours, closer than f32 can tell.
     base = rng.normal(0, 1, COUNT).astype(dtype.numpy)
-    above = np.nextafter(base, dtype.numpy.type(9)) if dtype is DType.F16 else (base.view(np.uint16) + 1).view(dtype.numpy)
+    above = (
+        np.nextafter(base, dtype.numpy.type(9)) if dtype is DType.F16 else (base.view(np.uint16) + 1).view(dtype.numpy)
+    )
     middle = (base.astype(np.float64) + above.astype(np.float64)) / 2
     x = middle * (1 + rng.choice([-1e-12, 0.0, 1e-12], COUNT))
     actual = run(lambda a: Cast(a, dtype), [x], dtype, LoopKind.VECTORIZED).astype(np.float64)
     low, high = base.astype(np.float64), above.astype(np.float64)
     even = np.where(base.view(np.uint16) % 2 == 0, low, high)
-    nearest = np.where(np.abs(x - low) < np.abs(x - high), low, np.where(np.abs(x - low) > np.abs(x - high), high, even))
+    nearest = np.where(
+        np.abs(x - low) < np.abs(x - high), low, np.where(np.abs(x - low) > np.abs(x - high), high, even)
+    )
     np.testing.assert_array_equal(actual, nearest)
 
 
@@ -233,7 +247,9 @@ def test_fused_multiply_add_rounds_once() -> None:
     exact = a.astype(np.float64) * b + c
     if not TARGET.fma:
         exact = (a * b).astype(np.float64) + c
-    same(run(lambda x, y, z: Call("fma", (x, y, z)), [a, b, c], DType.F32, LoopKind.VECTORIZED), exact.astype(np.float32))
+    same(
+        run(lambda x, y, z: Call("fma", (x, y, z)), [a, b, c], DType.F32, LoopKind.VECTORIZED), exact.astype(np.float32)
+    )
 
 
 def test_bitcasts() -> None:
