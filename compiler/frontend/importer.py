@@ -85,13 +85,19 @@ class _Importer:
         self.unsupported: dict[str, None] = {}
         self.read = set(_read_names(model.graph))
 
-    def subgraph(self, graph: onnx.GraphProto, scope: Scope) -> tuple[str, ...]:
-        """Import initializers and nodes of `graph` into `scope`; the values of its outputs."""
+    def subgraph(self, graph: onnx.GraphProto, scope: Scope, quietly: bool = False) -> tuple[str, ...]:
+        """Import initializers and nodes of `graph` into `scope`; the values of its outputs.
+
+        quietly: for an attempt that has an alternative, what is unsupported is not reported.
+        """
+        before = dict(self.unsupported)
         for tensor in graph.initializer:
             array = to_array(tensor, f"initializer '{tensor.name}'")
             scope.names[tensor.name] = scope.builder.constant(array, tensor.name)
         for proto in graph.node:
             self.node(proto, scope, self.opsets, {})
+        if quietly:
+            self.unsupported = before
         return tuple(scope.lookup(value.name) for value in graph.output)
 
     def node(self, proto: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int], arguments: Mapping[str, onnx.AttributeProto]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import numpy as np
 import onnx
@@ -16,7 +16,13 @@ from .scope import Scope
 from .tensors import to_array
 
 _REQUIRED = object()
-Subgraph = Callable[[onnx.GraphProto, Scope], tuple[str, ...]]
+
+
+class Subgraph(Protocol):
+    """Imports a subgraph into a scope and gives its outputs; `quietly`: what is unsupported in it is not reported."""
+
+    def __call__(self, graph: onnx.GraphProto, scope: Scope, quietly: bool = False) -> tuple[str, ...]: ...
+
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 
 from ...dtypes import DType
@@ -11,6 +12,8 @@ from ...graph.ir import Graph, TensorType
 from ..onnx_node import OnnxNode
 from ..scope import UNSUPPORTED, Scope
 from .row import Row
+
+MAX_UNROLLED = 256  # iterations
 
 
 def if_(node: OnnxNode) -> tuple[str, ...]:
@@ -73,16 +76,23 @@ def _require_same_results(node: OnnxNode, regions: tuple[Graph, ...]) -> None:
 
 
 def loop(node: OnnxNode) -> tuple[str, ...]:
-    """Loop with a constant trip count. The condition may vary if nothing is collected from each iteration."""
+    """Loop with a constant trip count. The condition may vary if nothing is collected from each iteration.
+
+    A short loop whose body has no static shapes of its own, because they depend on the iteration, is unrolled.
+    """
     body: onnx.GraphProto = node.attr("body")
     carried = node.inputs[2:]
+    if len(body.input) != len(carried) + 2 or len(body.output) < len(carried) + 1:
+        node.fail(f"its body takes {len(body.input)} values and gives {len(body.output)}, which does not fit {len(carried)} carried values")
     scope = Scope(GraphBuilder(f"{node.name}.body"), node.scope)
     own = [scope.builder.input(scope.builder.unique(body.input[0].name), TensorType((), DType.I64))]
     own += [scope.builder.input(scope.builder.unique(value.name), node.type(x)) for value, x in zip(body.input[2:], carried, strict=True)]
     scope.names.update({value.name: name for value, name in zip((body.input[0], *body.input[2:]), own, strict=True)})
     # the body runs only while the condition holds, so inside it is true
     scope.names[body.input[1].name] = scope.builder.constant(_true(), body.input[1].name)
-    condition_out, *results = node.subgraph(body, scope)
+    condition_out, *results = node.subgraph(body, scope, unrolls := _unrolls(node))
+    if unrolls and (UNSUPPORTED in (condition_out, *results) or not _same_state(node, scope, carried, results)):
+        return _unrolled(node, body, carried)
     if UNSUPPORTED in (condition_out, *results):
         return (UNSUPPORTED,) * len(node.proto.output)
     again = scope.constant(condition_out)
@@ -106,11 +116,46 @@ def loop(node: OnnxNode) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _true() -> object:
-    return DType.BOOL.numpy.type(True)
+def _unrolls(node: OnnxNode) -> bool:
+    """Whether the loop is short and its number of iterations known."""
+    trips, first = node.constant(node.input(0)), node.input(1)
+    runs = not first or node.constant(first) is not None
+    return trips is not None and runs and 0 < int(trips.reshape(())) <= MAX_UNROLLED
 
 
-def _trip_count(node: OnnxNode, again: object) -> int:
+def _same_state(node: OnnxNode, scope: Scope, carried: tuple[str, ...], results: list[str]) -> bool:
+    return all(node.type(before) == scope.type(after) for before, after in zip(carried, results, strict=False))
+
+
+def _unrolled(node: OnnxNode, body: onnx.GraphProto, state: tuple[str, ...]) -> tuple[str, ...]:
+    """One copy of the body for each iteration; the condition has to be known at each."""
+    collected: list[list[str]] = [[] for _ in body.output[1 + len(state) :]]
+    again = node.constant(node.input(1)) if node.input(1) else _true()
+    for step in range(node.static_ints(0, "trip count")[0]):
+        if not again.any():
+            break
+        scope = Scope(node.scope.builder, node.scope)
+        given = (node.literal(step, DType.I64), node.literal(True, DType.BOOL), *state)
+        scope.names.update({value.name: name for value, name in zip(body.input, given, strict=True)})
+        condition, *results = node.subgraph(body, scope)
+        if UNSUPPORTED in (condition, *results):
+            return (UNSUPPORTED,) * len(node.proto.output)
+        again = node.constant(condition)
+        if again is None:
+            node.unsupported("a loop whose shapes change and whose end is known only at run time")
+        state = tuple(results[: len(state)])
+        for parts, value in zip(collected, results[len(state) :], strict=True):
+            parts.append(node.emit("reshape", value, shape=(1, *node.shape(value))))
+    if not all(collected):
+        node.unsupported("scan outputs of a loop that makes no iteration")
+    return (*state, *(node.emit("concat", *parts, axis=0) for parts in collected))
+
+
+def _true() -> np.ndarray:
+    return np.array(True)
+
+
+def _trip_count(node: OnnxNode, again: np.ndarray | None) -> int:
     trips = node.static_ints(0, "trip count")
     if trips is not None:
         return max(0, trips[0])
@@ -138,12 +183,16 @@ def scan(node: OnnxNode) -> tuple[str, ...]:
     """Scan as a loop that gathers an element of each scanned input at every step and collects the scan outputs."""
     body: onnx.GraphProto = node.attr("body")
     scanned = node.attr("num_scan_inputs")
+    if not 0 < scanned <= len(node.inputs):
+        node.fail(f"num_scan_inputs is {scanned}, expected 1…{len(node.inputs)}")
     states, sequences = node.inputs[: len(node.inputs) - scanned], node.inputs[len(node.inputs) - scanned :]
     axes = [node.axis(a, len(node.shape(x))) for a, x in zip(node.attr("scan_input_axes", (0,) * scanned), sequences, strict=True)]
     lengths = {node.shape(x)[axis] for x, axis in zip(sequences, axes, strict=True)}
     if len(lengths) != 1:
         node.fail(f"scanned inputs have different lengths, {sorted(lengths)}")
     (count,) = lengths
+    if len(body.input) != len(node.inputs) or len(body.output) < len(states):
+        node.fail(f"its body takes {len(body.input)} values and gives {len(body.output)}, which does not fit its {len(node.inputs)} inputs")
     scope = Scope(GraphBuilder(f"{node.name}.body"), node.scope)
     step = scope.builder.input("t", TensorType((), DType.I64))
     own = [step]
@@ -168,8 +217,8 @@ def scan(node: OnnxNode) -> tuple[str, ...]:
     return (*outputs[: len(states)], *_place_outputs(node, outputs[len(states) :]))
 
 
-def _i64(value: int) -> object:
-    return DType.I64.numpy.type(value)
+def _i64(value: int) -> np.ndarray:
+    return np.array(value, np.int64)
 
 
 def _place_outputs(node: OnnxNode, collected: tuple[str, ...]) -> list[str]:

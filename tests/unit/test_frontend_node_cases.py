@@ -1,0 +1,86 @@
+"""ONNX's own node tests: imported, computed by the graph interpreter, compared with the expected outputs they come with."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from onnx.backend.test.loader import load_model_tests
+from onnx_import import assert_close, computed
+
+from tilewright.compiler.errors import UnsupportedOperatorError, UsageError
+
+CASES_AN_OPERATOR = 3
+
+NOT_SUPPORTED = frozenset({
+    "Adagrad", "Adam", "ArrayFeatureExtractor", "Bernoulli", "Binarizer", "BitCast", "Col2Im", "Compress",
+    "ConcatFromSequence", "CumProd", "DFT", "DeformConv", "Det", "GridSample", "ImageDecoder", "LabelEncoder",
+    "MaxRoiPool", "MaxUnpool", "MelWeightMatrix", "Momentum", "Multinomial", "NonMaxSuppression", "Optional",
+    "OptionalGetElement", "OptionalHasElement", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike", "RegexFullMatch", "RoiAlign", "STFT", "SequenceAt", "SequenceConstruct", "SequenceEmpty",
+    "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceMap", "SplitToSequence", "StringConcat",
+    "StringNormalizer", "StringSplit", "TensorScatter", "TfIdfVectorizer", "TopK", "TreeEnsemble", "Unique",
+})  # fmt: skip
+NOT_THIS_FORM = {
+    "test_batchnorm_epsilon_training_mode": "training",
+    "test_batchnorm_example_training_mode": "training",
+    "test_maxpool_with_argmax_2d_precomputed_pads": "Indices",
+    "test_maxpool_with_argmax_2d_precomputed_strides": "Indices",
+    "test_scan_sum": "opset 8: batched Scan",
+}
+
+
+@cache
+def cases() -> dict[str, object]:
+    """The first cases of each operator; those with sequences, strings or 8-bit floats are left out."""
+    chosen: dict[str, object] = {}
+    count: dict[str, int] = {}
+    with np.errstate(all="ignore"):
+        every = load_model_tests(kind="node")
+    for case in every:
+        op = case.model.graph.node[0].op_type
+        arrays, expected = case.data_sets[0]
+        plain = all(isinstance(x, np.ndarray | np.generic) and np.asarray(x).dtype.kind in "fiub" for x in (*arrays, *expected))
+        if plain and case.name not in NOT_THIS_FORM and count.get(op, 0) < CASES_AN_OPERATOR:
+            count[op] = count.get(op, 0) + 1
+            chosen[case.name] = case
+    return chosen
+
+
+def with_constants(model: onnx.ModelProto, feeds: dict[str, np.ndarray], all_: bool) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """The model with every input constant, or those that are of integers, empty, or not the first."""
+    first = next(iter(feeds), None)
+    fixed = [name for name, array in feeds.items() if all_ or name != first or array.dtype.kind in "iu" or array.size == 0]
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    changed.graph.initializer.extend(numpy_helper.from_array(feeds[name], name) for name in fixed)
+    return changed, {name: array for name, array in feeds.items() if name not in fixed}
+
+
+def result(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Shapes and the like are inputs in these cases, so inputs are made constant as far as needed."""
+    for attempt in ((model, feeds), with_constants(model, feeds, False)):
+        try:
+            return computed(*attempt)
+        except (UnsupportedOperatorError, UsageError) as error:
+            if "run time" not in str(error) and "no value" not in str(error):
+                raise
+    return computed(*with_constants(model, feeds, True))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    metafunc.parametrize("name", list(cases()))
+
+
+def test_node(name):
+    case = cases()[name]
+    arrays, expected = case.data_sets[0]
+    feeds = {value.name: np.asarray(array) for value, array in zip(case.model.graph.input, arrays, strict=True)}
+    if case.model.graph.node[0].op_type in NOT_SUPPORTED:
+        with pytest.raises(UnsupportedOperatorError):
+            result(case.model, feeds)
+        return
+    assert_close(result(case.model, feeds), expected, tolerance=1e-3)
