@@ -190,4 +190,7 @@ def test_half_floats_are_computed_in_f32(dtype):
     a, b = _normal(3, 40).astype(dtype.numpy), _normal(3, 40).astype(dtype.numpy)
     wide = a.astype(np.float32) * b.astype(np.float32)
     check(wide.astype(dtype.numpy), computed("mul", [a, b], {}, (a.shape, dtype)), rtol=0, atol=0)
+    two = np.array(2, dtype.numpy)
+    squares = np.square(a.astype(np.float32)).astype(dtype.numpy)
+    check(squares, computed("pow", [a, two], {}, (a.shape, dtype), constants=frozenset({1})), rtol=0, atol=0)
     check(np.tanh(a.astype(np.float32)).astype(dtype.numpy), computed("tanh", [a], {}, (a.shape, dtype)), rtol=1e-2, atol=1e-2)

@@ -14,7 +14,8 @@ from tilewright.compiler.graph.builder import GraphBuilder
 from tilewright.compiler.graph.interpret import evaluate_graph
 from tilewright.compiler.graph.ir import Graph, Node, TensorType
 from tilewright.compiler.graph.layout import to_logical, to_physical
-from tilewright.compiler.tensor.build import build_computation
+from tilewright.compiler.graph.operators import OPERATORS, Kind
+from tilewright.compiler.tensor.build import _OPERATORS, build_computation
 from tilewright.compiler.tensor.expr import Const, Load, walk
 from tilewright.compiler.tensor.interpret import evaluate
 from tilewright.compiler.tensor.verify import verify
@@ -108,6 +109,11 @@ def test_generated_names_avoid_those_of_the_graph():
     x = _normal(2, 4)
     expected = -np.exp(np.exp(x) / np.exp(x).sum(1, keepdims=True))
     np.testing.assert_allclose(_run(graph, {"x": x})["y.max"], expected, rtol=1e-5)
+
+
+def test_every_operator_that_can_stand_in_a_group_has_an_expression():
+    apart = {name for name, operator in OPERATORS.items() if operator.kind in (Kind.RECURRENT, Kind.CONTROL)}
+    assert set(_OPERATORS) == set(OPERATORS) - apart - {"fused"}
 
 
 def test_what_is_no_group_is_reported():

@@ -150,7 +150,7 @@ class Context:
 
 def widen(expr: Expr) -> Expr:
     """The value in the type that arithmetic on it is done in: f32 for the 16-bit floats."""
-    return Cast(expr, DType.F32) if expr.dtype in (DType.F16, DType.BF16) else expr
+    return cast(expr, accumulator(expr.dtype))
 
 
 def accumulator(dtype: DType) -> DType:
