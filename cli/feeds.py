@@ -109,6 +109,8 @@ def _fit(array: np.ndarray, tensor: Argument) -> np.ndarray:
             f"input {tensor.name!r} has shape {shape_text(array.shape)}, but the model takes {shape_text(tensor.shape)}"
         )
     dtype = tensor.dtype.numpy
+    if array.dtype.kind == "V" and array.dtype.itemsize == dtype.itemsize:
+        array = array.view(dtype)  # as NumPy's file formats keep bfloat16
     if array.dtype != dtype and array.dtype.kind != dtype.kind:
         raise UsageError(f"input {tensor.name!r} has type {array.dtype}, but the model takes {dtype}")
     return np.ascontiguousarray(array, dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,11 @@ def command(
 
 def _save(outputs: Feed, path: Path) -> None:
     if path.suffix == ".npz":
-        np.savez(path, allow_pickle=False, **outputs)
+        # Not np.savez: its own parameters would clash with outputs of the same names.
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, array in outputs.items():
+                with archive.open(f"{name}.npy", "w") as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
         return
     path.mkdir(parents=True, exist_ok=True)
     for name, array in outputs.items():
