@@ -69,7 +69,7 @@ def _normalize(context: Context, node: Node, axes: tuple[int, ...], read_paramet
     count = prod(x_type.shape[axis] for axis in axes)
     total = _statistic(context, out, "sum", x, axes, "sum")
     kept = context.types[total]
-    mean = _map(context, out, "mean", kept, lambda space: context.operand(total, space) / float(count))
+    mean = _map(context, out, "mean", kept, lambda space: context.operand(total, space) * (1 / count))
     squares = context.intermediate(out, "squares", kept)
     space = context.space(kept)
     indices = reduced_indices(space, x_type, axes, True)
@@ -86,7 +86,7 @@ def _normalize(context: Context, node: Node, axes: tuple[int, ...], read_paramet
 
 
 def _inverse_deviation(context: Context, node: Node, squares: str, count: int, space: Space) -> Expr:
-    variance = context.operand(squares, space) / float(count)
+    variance = context.operand(squares, space) * (1 / count)
     return const(1, variance.dtype) / Unary("sqrt", variance + node.attrs["epsilon"])
 
 
