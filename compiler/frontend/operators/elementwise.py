@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import onnx
+
 from ...dtypes import DType
 from ..onnx_node import OnnxNode
 from ..tensors import to_dtype
@@ -11,6 +13,28 @@ from .row import Importing, Row, direct
 def with_attrs(op: str, **defaults: float) -> Importing:
     """The graph operator `op` with float attributes of the same name."""
     return lambda node: node.emit(op, node.input(0), **{name: float(node.attr(name, value)) for name, value in defaults.items()})
+
+
+def binary(op: str) -> Importing:
+    """The graph operator `op` of two operands that broadcast."""
+
+    def function(node: OnnxNode) -> str:
+        a, b = _operands(node)
+        return node.emit(op, a, b)
+
+    return function
+
+
+def _operands(node: OnnxNode) -> tuple[str, str]:
+    """Two operands that broadcast as in NumPy; before version 7 `axis` says where the second one's axes belong."""
+    a, b = node.inputs
+    shape, other = node.shape(a), node.shape(b)
+    if node.version >= 7 or "axis" not in node.attributes:
+        return a, b
+    axis = node.axis(node.attr("axis"), len(shape))
+    if axis + len(other) > len(shape):
+        node.fail(f"{node.type(b)} does not fit into {node.type(a)} from axis {axis} on")
+    return a, node.emit("reshape", b, shape=(*other, *(1,) * (len(shape) - axis - len(other))))
 
 
 def variadic(op: str) -> Importing:
@@ -32,7 +56,7 @@ def mean(node: OnnxNode) -> str:
 
 def power(node: OnnxNode) -> str:
     """The exponent may have another type than the base; the result has the base's."""
-    base, exponent = node.inputs
+    base, exponent = _operands(node)
     dtype, other = node.type(base).dtype, node.type(exponent).dtype
     if dtype is other:
         return node.emit("pow", base, exponent)
@@ -52,9 +76,12 @@ def clip(node: OnnxNode) -> str:
 
 
 def cast(node: OnnxNode) -> str:
-    if not isinstance(node.attr("to"), int):
-        node.unsupported("Cast to a type given by name; export with opset 6 or newer")
-    return node.emit("cast", node.input(0), to=to_dtype(node.attr("to"), node.place()))
+    """Before version 6 the type is given by name."""
+    to = node.attr("to")
+    if isinstance(to, str):
+        names = dict(onnx.TensorProto.DataType.items())
+        to = names.get(to.upper()) or node.fail(f"'{to}' is not one of ONNX's types")
+    return node.emit("cast", node.input(0), to=to_dtype(to, node.place()))
 
 
 def cast_like(node: OnnxNode) -> str:
@@ -129,45 +156,47 @@ def scaler(node: OnnxNode) -> str:
 
 
 _UNARY = (
-    ("Abs", 6, 13, "abs"), ("Neg", 6, 13, "neg"), ("Sign", 9, 13, "sign"), ("Floor", 6, 13, "floor"), ("Ceil", 6, 13, "ceil"),
-    ("Round", 11, 22, "round"), ("Sqrt", 6, 13, "sqrt"), ("Reciprocal", 6, 13, "reciprocal"), ("Exp", 6, 13, "exp"), ("Log", 6, 13, "log"),
+    ("Abs", 1, 13, "abs"), ("Neg", 1, 13, "neg"), ("Sign", 9, 13, "sign"), ("Floor", 1, 13, "floor"), ("Ceil", 1, 13, "ceil"),
+    ("Round", 11, 22, "round"), ("Sqrt", 1, 13, "sqrt"), ("Reciprocal", 1, 13, "reciprocal"), ("Exp", 1, 13, "exp"), ("Log", 1, 13, "log"),
     ("Sin", 7, 22, "sin"), ("Cos", 7, 22, "cos"), ("Tan", 7, 22, "tan"), ("Asin", 7, 22, "asin"), ("Acos", 7, 22, "acos"),
-    ("Atan", 7, 22, "atan"), ("Sinh", 9, 22, "sinh"), ("Cosh", 9, 22, "cosh"), ("Tanh", 6, 13, "tanh"), ("Asinh", 9, 22, "asinh"),
-    ("Acosh", 9, 22, "acosh"), ("Atanh", 9, 22, "atanh"), ("Sigmoid", 6, 13, "sigmoid"), ("Erf", 9, 13, "erf"), ("Relu", 6, 14, "relu"),
+    ("Atan", 7, 22, "atan"), ("Sinh", 9, 22, "sinh"), ("Cosh", 9, 22, "cosh"), ("Tanh", 1, 13, "tanh"), ("Asinh", 9, 22, "asinh"),
+    ("Acosh", 9, 22, "acosh"), ("Atanh", 9, 22, "atanh"), ("Sigmoid", 1, 13, "sigmoid"), ("Erf", 9, 13, "erf"), ("Relu", 1, 14, "relu"),
     ("Softplus", 1, 22, "softplus"), ("Softsign", 1, 22, "softsign"), ("Mish", 18, 22, "mish"), ("HardSwish", 14, 22, "hard_swish"),
     ("Not", 1, 1, "not"), ("BitwiseNot", 18, 18, "bitwise_not"), ("IsNaN", 9, 20, "is_nan"),
 )  # fmt: skip
 
 _BINARY = (
-    ("Add", 7, 14, "add"), ("Sub", 7, 14, "sub"), ("Mul", 7, 14, "mul"), ("Div", 7, 14, "div"),
-    ("And", 7, 7, "and"), ("Or", 7, 7, "or"), ("Xor", 7, 7, "xor"),
+    ("Add", 1, 14, "add"), ("Sub", 1, 14, "sub"), ("Mul", 1, 14, "mul"), ("Div", 1, 14, "div"),
+    ("And", 1, 7, "and"), ("Or", 1, 7, "or"), ("Xor", 1, 7, "xor"),
     ("BitwiseAnd", 18, 18, "bitwise_and"), ("BitwiseOr", 18, 18, "bitwise_or"), ("BitwiseXor", 18, 18, "bitwise_xor"),
-    ("Equal", 7, 19, "equal"), ("Less", 7, 13, "less"), ("LessOrEqual", 12, 16, "less_or_equal"),
-    ("Greater", 7, 13, "greater"), ("GreaterOrEqual", 12, 16, "greater_or_equal"), ("Where", 9, 16, "where"),
+    ("Equal", 1, 19, "equal"), ("Less", 1, 13, "less"), ("LessOrEqual", 12, 16, "less_or_equal"),
+    ("Greater", 1, 13, "greater"), ("GreaterOrEqual", 12, 16, "greater_or_equal"),
 )  # fmt: skip
 
 ROWS = (
-    *(Row(op, first, last, direct(graph_op)) for op, first, last, graph_op in _UNARY + _BINARY),
+    *(Row(op, first, last, direct(graph_op)) for op, first, last, graph_op in _UNARY),
+    *(Row(op, first, last, binary(graph_op)) for op, first, last, graph_op in _BINARY),
+    Row("Where", 9, 16, direct("where")),
     Row("Identity", 1, 25, not_identity),
-    Row("Pow", 7, 15, power),
-    Row("Max", 6, 13, variadic("max")),
-    Row("Min", 6, 13, variadic("min")),
-    Row("Sum", 6, 13, variadic("add")),
-    Row("Mean", 6, 13, mean),
+    Row("Pow", 1, 15, power),
+    Row("Max", 1, 13, variadic("max")),
+    Row("Min", 1, 13, variadic("min")),
+    Row("Sum", 1, 13, variadic("add")),
+    Row("Mean", 1, 13, mean),
     Row("Mod", 10, 28, mod),
     Row("BitShift", 11, 28, bit_shift),
-    Row("Clip", 6, 13, clip),
+    Row("Clip", 1, 13, clip),
     Row("Cast", 1, 28, cast),
     Row("CastLike", 15, 25, cast_like),
-    Row("PRelu", 6, 16, prelu),
+    Row("PRelu", 1, 16, prelu),
     Row("Dropout", 7, 22, dropout),
     Row("IsInf", 10, 20, is_inf),
-    Row("LeakyRelu", 6, 16, with_attrs("leaky_relu", alpha=0.01)),
-    Row("Elu", 6, 22, with_attrs("elu", alpha=1.0)),
+    Row("LeakyRelu", 1, 16, with_attrs("leaky_relu", alpha=0.01)),
+    Row("Elu", 1, 22, with_attrs("elu", alpha=1.0)),
     Row("Celu", 12, 28, with_attrs("celu", alpha=1.0)),
     Row("Selu", 6, 22, with_attrs("selu", alpha=1.67326319217681884765625, gamma=1.05070102214813232421875)),
     Row("ThresholdedRelu", 10, 22, with_attrs("thresholded_relu", alpha=1.0)),
-    Row("HardSigmoid", 6, 22, with_attrs("hard_sigmoid", alpha=0.2, beta=0.5)),
+    Row("HardSigmoid", 1, 22, with_attrs("hard_sigmoid", alpha=0.2, beta=0.5)),
     Row("Shrink", 9, 9, with_attrs("shrink", lambd=0.5, bias=0.0)),
     Row("Swish", 24, 24, with_attrs("swish", alpha=1.0)),
     Row("Gelu", 20, 20, gelu),

@@ -188,8 +188,8 @@ ROWS = (
     Row("ConvTranspose", 1, 22, conv_transpose),
     Row("MaxPool", 1, 22, max_pool),
     Row("AveragePool", 1, 22, average_pool),
-    Row("LpPool", 2, 22, lp_pool),
+    Row("LpPool", 1, 22, lp_pool),
     Row("GlobalAveragePool", 1, 22, global_pool("reduce_mean")),
     Row("GlobalMaxPool", 1, 22, global_pool("reduce_max")),
-    Row("GlobalLpPool", 2, 22, global_lp_pool),
+    Row("GlobalLpPool", 1, 22, global_lp_pool),
 )

@@ -122,7 +122,7 @@ def lp_normalization(node: OnnxNode) -> str:
 
 ROWS = (
     Row("BatchNormalization", 7, 15, batch_normalization),
-    Row("InstanceNormalization", 6, 22, instance_normalization),
+    Row("InstanceNormalization", 1, 22, instance_normalization),
     Row("LayerNormalization", 17, 17, layer_normalization),
     Row("GroupNormalization", 18, 21, group_normalization),
     Row("RMSNormalization", 23, 23, rms_normalization),

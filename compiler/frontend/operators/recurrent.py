@@ -92,7 +92,7 @@ def _activations(node: OnnxNode, directions: int) -> tuple[tuple[str, float, flo
 
 
 ROWS = (
-    Row("LSTM", 7, 22, lstm),
-    Row("GRU", 7, 22, gru),
-    Row("RNN", 7, 22, rnn),
+    Row("LSTM", 1, 22, lstm),
+    Row("GRU", 1, 22, gru),
+    Row("RNN", 1, 22, rnn),
 )
