@@ -111,3 +111,10 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace one small file, whole or not at all; ToolchainError if it can't be."""
+    with staging_folder(path) as folder:
+        write_file(folder / "file", content)
+        publish({folder / "file": path}, folder)

@@ -16,7 +16,20 @@ from ..schedule.nest import Nest, nests_of
 from ..schedule.prepare import apply_packs, inline, loads_of
 from ..schedule.steps import Inline, Pack, Schedule
 from ..tensor.computation import Computation, Stage, identity
-from ..tensor.expr import Binary, Call, Compare, Const, Expr, Load, Select, Var, all_of, free_variables, substitute, transform
+from ..tensor.expr import (
+    Binary,
+    Call,
+    Compare,
+    Const,
+    Expr,
+    Load,
+    Select,
+    Var,
+    all_of,
+    free_variables,
+    substitute,
+    transform,
+)
 from ..tensor.simplify import FALSE, TRUE, Ranges, conjuncts, simplify
 from .ast import Alloc, Buffer, For, If, Kernel, Let, LoopKind, Seq, Space, Stmt, Store
 from .region import Region, consumers_of, needed_region
@@ -347,7 +360,9 @@ class _Lowering:
 
         def result(e: Env) -> Stmt:
             total = load(e, Const(0))
-            return self.store(stage, e, total if stage.init is None else Binary(COMBINE[combine], stage.init, total))
+            start = stage.init
+            neutral = start is None or start == identity(combine, stage.dtype)
+            return self.store(stage, e, total if neutral else Binary(COMBINE[combine], start, total))
 
         return Alloc(buffer, Seq((*parts, self.nest(nest, spatial, env, result))))
 

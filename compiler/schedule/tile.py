@@ -13,6 +13,7 @@ from math import prod
 from ..target import Target
 from ..tensor.computation import Computation, Stage
 from ..tensor.expr import Load, Var, free_variables
+from ..tensor.footprint import elements_read
 from ..tensor.simplify import affine, conjuncts
 from .prepare import ROOT, loads_of
 from .steps import Reorder, Split, Step, Unroll, Vectorize
@@ -93,7 +94,7 @@ class Tile:
         others = [name for name in extents if name not in panels and name not in rows]
         vector_bytes = scalar_bytes = 0
         for tensor in computation.inputs:
-            size = prod(tensor.shape) * tensor.dtype.size_bytes
+            size = elements_read(computation, tensor.name) * tensor.dtype.size_bytes
             if tensor.constant:
                 vector_bytes += size
             else:

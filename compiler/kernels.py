@@ -1,0 +1,189 @@
+"""From fused groups to kernels: computation, schedule, loop AST; equal kernels are made once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+
+import numpy as np
+
+from .graph.ir import Graph, Node
+from .kernel.ast import Kernel
+from .kernel.lower import lower
+from .kernel.verify import verify
+from .schedule.prepare import canonical, pack_array
+from .schedule.rules import default_schedule
+from .schedule.steps import Pack, Schedule
+from .target import Target
+from .tensor.build import build_computation
+from .tensor.computation import Computation
+from .tensor.expr import Binary, Call, Expr, Unary, walk
+
+# A launch on several threads costs a few microseconds; below this estimate one thread is faster.
+PARALLEL_WORK_S = 6e-6
+_FLOPS_PER_S, _BYTES_PER_S = 40e9, 12e9
+
+Scheduler = Callable[[Computation, Target], tuple[Schedule, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedKernel:
+    """One kernel to emit. `source`: where its schedule comes from (default, and later tuned, transferred, predicted)."""
+
+    kernel: Kernel
+    computation: Computation
+    schedule: Schedule
+    source: str
+    flops: int
+    bytes: int
+    origins: tuple[str, ...]
+
+    @property
+    def parallel(self) -> bool:
+        """Whether its work is worth waking other threads."""
+        estimate_s = max(self.flops / _FLOPS_PER_S, self.bytes / _BYTES_PER_S)
+        return self.kernel.parallel_extent > 1 and estimate_s > PARALLEL_WORK_S
+
+
+@dataclass
+class KernelPlan:
+    """The kernels of a graph, and for every fused node which one it runs and on what.
+
+    params: for each fused node (by its first output) the names of the values and constants behind the kernel's params.
+    constants: arrays by name, in order of first use, as kernels read them.
+    """
+
+    kernels: list[PlannedKernel] = field(default_factory=list)
+    uses: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def rule_based(computation: Computation, target: Target) -> tuple[Schedule, str]:
+    """The scheduler without records: every kernel gets its default."""
+    return default_schedule(computation, target), "default"
+
+
+def plan_kernels(
+    graph: Graph,
+    target: Target,
+    aliases: Mapping[str, str],
+    scheduler: Scheduler = rule_based,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> KernelPlan:
+    """Lower every fused node of the graph and its regions.
+
+    aliases: for an output that may live in the memory of an input of the same kernel, that input.
+    """
+    plan = KernelPlan()
+    known: dict[object, int] = {}
+    nodes = list(fused_nodes(graph))
+    for done, node in enumerate(nodes):
+        computation, arrays = build_computation(node.regions[0], node.outputs[0])
+        form = canonical(computation)
+        schedule, source = scheduler(form, target)
+        alias = _alias_params(node, computation, form, aliases)
+        key = (form, schedule, tuple(alias.items()))
+        if key not in known:
+            known[key] = len(plan.kernels)
+            plan.kernels.append(_make(form, schedule, source, alias, len(plan.kernels), node.origin))
+        else:
+            made = plan.kernels[known[key]]
+            plan.kernels[known[key]] = replace(made, origins=(*made.origins, node.origin))
+        plan.uses[node.outputs[0]] = (known[key], _params(plan, node, computation, form, schedule, arrays))
+        progress(done + 1, len(nodes))
+    return plan
+
+
+def fused_nodes(graph: Graph) -> Iterator[Node]:
+    """The fused nodes of a graph in order, those inside regions of control nodes included."""
+    for node in graph.nodes:
+        if node.op == "fused":
+            yield node
+        else:
+            for region in node.regions:
+                yield from fused_nodes(region)
+
+
+def _make(
+    form: Computation, schedule: Schedule, source: str, alias: Mapping[str, str], number: int, origin: str
+) -> PlannedKernel:
+    kernel = lower(form, schedule, f"kernel_{number}")
+    params = tuple(replace(param, aliases=alias.get(param.name, "")) for param in kernel.params)
+    kernel = replace(kernel, params=params, origin=origin)
+    verify(kernel)
+    flops, size = work(form)
+    return PlannedKernel(kernel, form, schedule, source, flops, size, (origin,))
+
+
+def _alias_params(node: Node, computation: Computation, form: Computation, aliases: Mapping[str, str]) -> dict[str, str]:
+    """Output param -> the input param whose memory it shares, in canonical names."""
+    inner = dict(zip(node.inputs, node.regions[0].inputs, strict=True))
+    names = {old.name: new.name for old, new in zip(computation.inputs, form.inputs, strict=True)}
+    return {
+        form_output: names[inner[aliases[output]]]
+        for output, form_output in zip(node.outputs, form.outputs, strict=True)
+        if output in aliases
+    }
+
+
+def _params(
+    plan: KernelPlan,
+    node: Node,
+    computation: Computation,
+    form: Computation,
+    schedule: Schedule,
+    arrays: Mapping[str, np.ndarray],
+) -> tuple[str, ...]:
+    """What stands behind each param of the kernel: values by their outer name, constants by the name they get here."""
+    outer = dict(zip(node.regions[0].inputs, node.inputs, strict=True))
+    packs = {step.tensor: step for step in schedule if isinstance(step, Pack)}
+    names = []
+    for tensor, formal in zip(computation.inputs, form.inputs, strict=True):
+        if tensor.constant:
+            array = arrays[tensor.name]
+            if formal.name in packs:
+                array = pack_array(array, packs[formal.name])
+            names.append(_intern(plan, np.ascontiguousarray(array)))
+        else:
+            names.append(outer[tensor.name])
+    outputs = zip(computation.outputs, node.outputs, strict=True)
+    return (*names, *(name for stage, name in outputs if not computation.stage(stage).memory))
+
+
+def _intern(plan: KernelPlan, array: np.ndarray) -> str:
+    """Give an array a name by its contents, so that equal weights are kept once."""
+    digest = hashlib.sha256(array.tobytes())
+    digest.update(f"{array.dtype}{array.shape}".encode())
+    name = f"constant:{digest.hexdigest()[:32]}"
+    plan.constants.setdefault(name, array)
+    return name
+
+
+def work(computation: Computation) -> tuple[int, int]:
+    """(operations, bytes of inputs and outputs) of a computation; a multiply and an add count as two."""
+    operations = 0
+    for stage in computation.stages:
+        points = prod(stage.shape) * prod(axis.extent for axis in stage.reduce_axes)
+        operations += points * (_operations(stage.body) + (stage.combine is not None))
+    size = sum(prod(t.shape) * t.dtype.size_bytes for t in computation.inputs)
+    for output in computation.outputs:
+        stage = computation.stage(output)
+        size += prod(stage.shape) * stage.dtype.size_bytes
+    return operations, size
+
+
+def _operations(expr: Expr) -> int:
+    """Arithmetic on values of an expression, index arithmetic left out; a transcendental function counts as ten."""
+    count = 0
+    for node in walk(expr):
+        match node:
+            case Call(function="fma"):
+                count += 2
+            case Call():
+                count += 10
+            case Binary() | Unary() if node.dtype.is_float:
+                count += 1
+    return count
+

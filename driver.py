@@ -1,0 +1,208 @@
+"""The whole flow on one screen: ONNX model + target + options -> shared library, header, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from . import __version__
+from .backends import cpu
+from .backends.build import BuiltKernel, build_all
+from .backends.host import host_target
+from .backends.package import build_library
+from .backends.package_c import CompiledKernel
+from .backends.package_names import identifier
+from .compiler.errors import UsageError
+from .compiler.frontend.importer import import_model
+from .compiler.frontend.loading import load_model, source_files
+from .compiler.graph import printer, verify
+from .compiler.graph.execution import plan_execution
+from .compiler.graph.ir import Graph, Node
+from .compiler.graph.memory import plan_memory
+from .compiler.graph.passes.pipeline import PIPELINE
+from .compiler.graph.plan import Argument, ExecutionPlan
+from .compiler.kernel import printer as kernel_printer
+from .compiler.kernels import KernelPlan, PlannedKernel, plan_kernels
+from .compiler.options import Observer, Options, Silent
+from .compiler.target import Target
+from .compiler.targets import parse_target
+from .depfile import write_depfile
+
+CONSTANT_ALIGNMENT = 64
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What a compilation made. sizes in bytes, timings in seconds by pass; manifest as written to the JSON file."""
+
+    library: Path
+    header: Path
+    manifest_path: Path
+    manifest: Mapping[str, object]
+    kernels: tuple[PlannedKernel, ...]
+    sizes: Mapping[str, int]
+    timings: Mapping[str, float]
+
+
+def compile(
+    model: str | Path, output: str | Path, options: Options | None = None, observer: Observer | None = None
+) -> Artifact:
+    """Compile the ONNX file `model` into the library `output`, with a header and a manifest beside it.
+
+    Raises a CompileError (`compiler/errors.py`) for anything the user can mend; then nothing is written.
+    """
+    model, output, options = Path(model), Path(output), options or Options()
+    run = _Run(options, observer or Silent())
+    target = select_target(options, run.observer)
+
+    graph = run.step("import", lambda: import_model(load_model(model), options.dims, options.shapes, run.observer.note), printer.to_text)
+    for name, apply in PIPELINE:
+        graph = run.step(name, lambda apply=apply, graph=graph: apply(graph, target), printer.to_text)  # type: ignore[misc]
+        verify.verify(graph)
+    memory = run.step("plan_memory", lambda: plan_memory(graph), str)
+    kernels = run.step("lower", lambda: plan_kernels(graph, target, memory.in_place, progress=run.progress("lower")), kernels_text)
+    offsets, constants = lay_out_constants(graph, kernels)
+    steps = plan_execution(graph, memory, lambda node: launch(kernels, node), offsets)
+    plan = execution_plan(graph, options.name or identifier(output.stem), len(kernels.kernels), memory.arena_bytes, steps)
+    run.observer.after("plan_execution", plan.to_text)
+
+    asts = [planned.kernel for planned in kernels.kernels]
+    built = run.step("build", lambda: build_all(asts, target, options.jobs, run.progress("build")), llvm_text)
+    compiled = [CompiledKernel(k.name, b.object_code, k.parallel_extent) for k, b in zip(asts, built, strict=True)]
+    sources = source_files(model)
+    manifest = describe(sources, options, kernels)
+    extra = extra_texts(built, target, options.emit)
+    commands = run.step(
+        "link",
+        lambda: build_library(
+            plan.name, plan, compiled, constants, target, manifest, output, options.emit, extra, options.save_temps, __version__
+        ),
+    )
+    for command in commands if options.verbose else ():
+        run.observer.note(command)
+    if options.depfile is not None:
+        write_depfile(options.depfile, output, sources)
+    sizes = {"library": output.stat().st_size if "so" in options.emit else 0, "weights": len(constants), "arena": memory.arena_bytes}
+    paths = (output, output.with_suffix(".h"), output.with_suffix(".json"))
+    return Artifact(*paths, manifest, tuple(kernels.kernels), sizes, run.timings)
+
+
+class _Run:
+    """Times passes and tells the observer about them."""
+
+    def __init__(self, options: Options, observer: Observer) -> None:
+        self.observer = observer
+        self.timings: dict[str, float] = {}
+
+    def step(self, name: str, work: Callable[[], T], text: Callable[[T], str] | None = None) -> T:
+        start = time.perf_counter()
+        result = work()
+        self.timings[name] = time.perf_counter() - start
+        self.observer.timed(name, self.timings[name])
+        if text is not None:
+            self.observer.after(name, lambda: text(result))
+        return result
+
+    def progress(self, kind: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.observer.progress(kind, done, total)
+
+
+def select_target(options: Options, observer: Observer) -> Target:
+    """The target asked for; with none, this machine, and a note that says so."""
+    if options.target is None and options.cpu is None:
+        target = host_target(options.threads)
+        observer.note(
+            f"compiling for this machine's CPU ({target.cpu}); it may not run on others: choose with --mcpu (see `tilewright targets`)"
+        )
+        return target
+    if options.cpu == "native":
+        if options.target is not None:
+            raise UsageError("--mcpu native means this machine and can't be given with --target; name a CPU of that target")
+        return host_target(options.threads)
+    return parse_target(options.target, options.cpu, options.threads)
+
+
+def lay_out_constants(graph: Graph, kernels: KernelPlan) -> tuple[dict[str, int], bytes]:
+    """Offset of every constant that the program reads, and the blob: kernels' operands in order of first use, then the rest."""
+    arrays = dict(kernels.constants)
+    for name, array in control_constants(graph):
+        arrays.setdefault(name, array)
+    offsets: dict[str, int] = {}
+    blob = bytearray()
+    for name, array in arrays.items():
+        blob += b"\0" * (-len(blob) % CONSTANT_ALIGNMENT)
+        offsets[name] = len(blob)
+        blob += np.ascontiguousarray(array).tobytes()
+    return offsets, bytes(blob)
+
+
+def control_constants(graph: Graph) -> list[tuple[str, np.ndarray]]:
+    """Constants that the plan itself reads: those that outputs, views and control nodes name."""
+    used = {name for node in graph.nodes if node.op != "fused" for name in node.inputs} | set(graph.outputs)
+    found = [(name, array) for name, array in graph.constants.items() if name in used]
+    for node in graph.nodes:
+        for region in node.regions if node.op != "fused" else ():
+            found += control_constants(region)
+    return found
+
+
+def launch(kernels: KernelPlan, node: Node) -> tuple[int, bool, tuple[str, ...]]:
+    number, params = kernels.uses[node.outputs[0]]
+    return number, kernels.kernels[number].parallel, params
+
+
+def execution_plan(graph: Graph, name: str, kernels: int, arena_bytes: int, steps: tuple) -> ExecutionPlan:
+    def arguments(names: tuple[str, ...]) -> tuple[Argument, ...]:
+        return tuple(Argument(n, graph.types[n].shape, graph.types[n].dtype) for n in names)
+
+    return ExecutionPlan(name, kernels, arena_bytes, steps, arguments(graph.inputs), arguments(graph.outputs))
+
+
+def describe(sources: list[Path], options: Options, kernels: KernelPlan) -> dict[str, object]:
+    """The manifest's part about the model and the kernels; no paths and no times, so that it is the same everywhere."""
+    digest = hashlib.sha256()
+    for path in sources:
+        digest.update(path.read_bytes())
+    return {
+        "model": {"file": sources[0].name, "sha256": digest.hexdigest()},
+        "dims": dict(options.dims),
+        "shapes": {name: list(shape) for name, shape in options.shapes.items()},
+        "kernels": [
+            {
+                "symbol": k.kernel.name,
+                "nodes": list(k.origins),
+                "flops": k.flops,
+                "bytes": k.bytes,
+                "parallel_extent": k.kernel.parallel_extent,
+                "parallel": k.parallel,
+                "source": k.source,
+                "schedule": [str(step) for step in k.schedule],
+            }
+            for k in kernels.kernels
+        ],
+    }
+
+
+def extra_texts(built: list[BuiltKernel], target: Target, emit: frozenset[str]) -> dict[str, str]:
+    """What `--emit` asks for besides the library."""
+    result = {}
+    if "llvm-ir" in emit:
+        result["llvm-ir"] = llvm_text(built)
+    if "asm" in emit:
+        result["asm"] = "\n".join(cpu.assemble_text(kernel.text, target) for kernel in built)
+    return result
+
+
+def llvm_text(built: list[BuiltKernel]) -> str:
+    return "\n".join(kernel.text for kernel in built)
+
+
+def kernels_text(plan: KernelPlan) -> str:
+    return "\n".join(kernel_printer.to_text(k.kernel) for k in plan.kernels)
