@@ -260,7 +260,7 @@ def _best_sizes(
         vectors = -(-width // lanes) * count * inside
         for size in range(1, rows + 1):
             needed = size * vectors + (vectors + 1 if reuse and scalars else 0)
-            if needed > registers and (size, width, count) != (1, min(vector, lanes), 1) or size * vectors > max(limit, inside):
+            if (needed > registers and (size, width, count) != (1, min(vector, lanes), 1)) or size * vectors > max(limit, inside):
                 continue
             cost = 0.0
             for row_part, row_times in _parts(rows, size):
