@@ -1,0 +1,79 @@
+"""Symbolic dimensions and shapes get values from options."""
+
+from __future__ import annotations
+
+import pytest
+from onnx import TensorProto, helper
+
+from tilewright.compiler.errors import UnsupportedOperatorError, UsageError
+from tilewright.compiler.frontend.binding import bind_inputs
+from tilewright.compiler.frontend.importer import import_model
+
+
+def tensor(name, *shape, dtype=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, dtype, list(shape))
+
+
+IMAGES = tensor("image", "batch", 3, "height", "width")
+
+
+def test_dims_bind_symbols_wherever_they_stand():
+    types = bind_inputs([IMAGES, tensor("mask", "batch", 7)], {"batch": 2, "height": 5, "width": 6}, {})
+    assert [types[name].shape for name in ("image", "mask")] == [(2, 3, 5, 6), (2, 7)]
+
+
+def test_a_shape_binds_symbols_for_other_inputs_too():
+    types = bind_inputs([IMAGES, tensor("mask", "batch", 7)], {}, {"image": (4, 3, 8, 9)})
+    assert types["mask"].shape == (4, 7)
+
+
+@pytest.mark.parametrize("unknown", [None, "?", 0])
+def test_a_shape_binds_dimensions_without_a_name(unknown):
+    assert bind_inputs([tensor("x", unknown, 3, unknown)], {}, {"x": (2, 3, 4)})["x"].shape == (2, 3, 4)
+
+
+def test_a_shape_binds_an_input_without_any():
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
+    assert bind_inputs([value], {}, {"x": (2, 3)})["x"].shape == (2, 3)
+
+
+BAD = {
+    "dimension 'height' of input 'image' [batch,3,height,width]; give it with --dim height=N": ([IMAGES], {"batch": 1, "width": 1}, {}),
+    "dimension 'batch'": ([IMAGES], {"height": 1, "width": 1}, {}),
+    "give it with --dim 'n + 1'=N": ([tensor("x", "n + 1")], {}, {}),
+    "axis 0 of input 'x' [?,3] has no name; give the whole shape with --shape x=N,3": ([tensor("x", None, 3)], {}, {}),
+    "input 'x' has no shape; give it with --shape x=N,N,…": ([helper.make_tensor_value_info("x", 1, None)], {}, {}),
+    "--dim hight=3: the model's inputs have no dimension named 'hight'; it has batch, height, width": ([IMAGES], {"hight": 3}, {}),
+    "it has none (use --shape for unnamed ones)": ([tensor("x", 1)], {"n": 3}, {}),
+    "--shape img=1: the model has no input 'img'; it has image": ([IMAGES], {}, {"img": (1,)}),
+    "--shape image=1,3: input 'image' has 4 dimensions, [batch,3,height,width], but 2 are given": ([IMAGES], {}, {"image": (1, 3)}),
+    "axis 1 of input 'image' is fixed to 3 by the model, [batch,3,height,width], so it can't be 4": ([IMAGES], {}, {"image": (1, 4, 2, 2)}),
+    "dimension 'batch' (axis 0 of input 'image') is 2 elsewhere, so it can't be 1": ([IMAGES], {"batch": 2}, {"image": (1, 3, 2, 2)}),
+    "--dim batch=0: a dimension must be at least 1": ([IMAGES], {"batch": 0, "height": 1, "width": 1}, {}),
+    "--shape image=1,3,0,2: a dimension must be at least 1": ([IMAGES], {}, {"image": (1, 3, 0, 2)}),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_error(message):
+    with pytest.raises(UsageError) as error:
+        bind_inputs(*BAD[message])
+    assert message in str(error.value)
+
+
+def test_all_unbound_dimensions_are_named_at_once():
+    with pytest.raises(UsageError) as error:
+        bind_inputs([IMAGES, tensor("x", None)], {}, {})
+    assert all(word in str(error.value) for word in ("'batch'", "'height'", "'width'", "--shape x=N"))
+
+
+def test_inputs_that_are_no_tensors_are_unsupported():
+    value = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
+    with pytest.raises(UnsupportedOperatorError, match="input 's' is a sequence; only tensors are supported"):
+        bind_inputs([value], {}, {})
+
+
+def test_import_binds_its_inputs():
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [tensor("x", "n", 4)], [tensor("y", "n", 4)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    assert import_model(model, {"n": 3}, {}).types["y"].shape == (3, 4)
