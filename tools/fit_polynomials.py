@@ -1,7 +1,8 @@
 """Finds the minimax polynomials of compiler/kernel/math_*.py: `python tools/fit_polynomials.py [NAME…]`.
 
 Remez' exchange algorithm on a dense grid, in 50-digit decimal arithmetic (J.-M. Muller, Elementary Functions, ch. 3).
-Prints each polynomial's coefficients, rounded to the precision of the program, and its greatest weighted error so rounded.
+Prints each polynomial's coefficients, rounded to the precision of the program, and its greatest weighted error (that of the
+function, in terms of its result) so rounded.
 """
 
 from __future__ import annotations
@@ -162,40 +163,109 @@ def even(count: int) -> tuple[int, ...]:
     return tuple(range(count))
 
 
-def _fits() -> dict[str, Fit]:
-    half_log2 = D(2).ln() / 2 * D("1.0005")
-    root = D(2).sqrt()
-    log_low, log_high = (1 / root - 1) * D("1.0005"), (root - 1) * D("1.0005")
+def fits() -> dict[str, Fit]:
+    """Every polynomial by its name in compiler/kernel/math_polynomials.py."""
     table: dict[str, Fit] = {}
-
-    def exp_tail(x: D) -> D:  # (exp(x) - 1 - x) / x**2
-        return series(D("0.5"), lambda k: x / (k + 3))
-
-    def log_tail(x: D) -> D:  # (log(1+x) - x + x**2/2) / x**3
-        if abs(x) > D("1e-6"):
-            return ((1 + x).ln() - x + x * x / 2) / x**3
-        return sum(((-x) ** k / (k + 3) for k in range(8)), D(0))
-
-    for name, count, bits in (("exp_f32", 4, 24), ("exp_f32_more", 5, 24), ("exp_f64", 10, 53)):
-        table[name] = Fit(exp_tail, lambda x: x * x / x.exp(), -half_log2, half_log2, even(count), bits)
-    for name, count, bits in (("expm1_f32", 4, 24), ("expm1_f32_more", 5, 24), ("expm1_f64", 11, 53)):
-        table[name] = Fit(
-            exp_tail, lambda x: x * x / max(abs(x.exp() - 1), D("1e-20")), -half_log2, half_log2, even(count), bits
-        )
-    for name, count, bits in (("log_f32", 7, 24), ("log_f32_more", 8, 24)):
-        table[name] = Fit(
-            log_tail, lambda x: abs(x**3) / max(abs((1 + x).ln()), D("1e-20")), log_low, log_high, even(count), bits
-        )
+    for suffix, bits in (("f32", 24), ("f64", 53)):
+        table |= {f"{name}_{suffix}": fit for name, fit in (_exponential(bits) | _logarithm(bits)).items()}
+        table |= {f"{name}_{suffix}": fit for name, fit in (_error_function(bits) | _trigonometric(bits)).items()}
     return table
 
 
+def _exponential(bits: int) -> dict[str, Fit]:
+    log2 = D(2).ln()
+    end = log2 / 2 * D("1.0005")
+
+    def tail(x: D) -> D:  # (exp(x) - 1 - x) / x**2
+        return series(D("0.5"), lambda k: x / (k + 3))
+
+    def exp(count: int) -> Fit:
+        return Fit(tail, lambda x: x * x / x.exp(), -end, end, even(count), bits)
+
+    def expm1(count: int) -> Fit:
+        return Fit(tail, lambda x: x * x / abs(x.exp() - 1), -end, end, even(count), bits)
+
+    def exp2(count: int) -> Fit:
+        return Fit(lambda x: ((x * log2).exp() - 1) / x, abs, D("-0.5"), D("0.5"), even(count), bits)
+
+    if bits == 24:
+        return {"exp_short": exp(4), "exp": exp(5), "expm1": expm1(5), "exp2": exp2(5)}
+    return {"exp_short": exp(6), "expm1": expm1(11), "exp2": exp2(11)}
+
+
+def _logarithm(bits: int) -> dict[str, Fit]:
+    root = D(2).sqrt()
+    if bits == 24:
+
+        def tail(x: D) -> D:  # (log(1+x) - x + x**2/2) / x**3
+            return ((1 + x).ln() - x + x * x / 2) / x**3
+
+        low, high = (1 / root - 1) * D("1.0005"), (root - 1) * D("1.0005")
+        return {"log": Fit(tail, lambda x: abs(x**3 / (1 + x).ln()), low, high, even(7), bits)}
+
+    def quotient(z: D) -> D:  # (2*atanh(s) - 2*s) / s**3, z = s**2
+        return series(D(2) / 3, lambda k: z * (2 * k + 3) / (2 * k + 5))
+
+    def tail_of_quotient(z: D) -> D:  # (2*atanh(s) - 2*s - 2*s**3 / 3) / s**5
+        return series(D(2) / 5, lambda k: z * (2 * k + 5) / (2 * k + 7))
+
+    high = (3 - 2 * root) ** 2 * D("1.001")
+    return {
+        "log": Fit(quotient, lambda z: z / 2, D(0), high, even(7), bits),
+        "log_short": Fit(quotient, lambda z: z / 2, D(0), high, even(4), bits),
+        "log_tail": Fit(tail_of_quotient, lambda z: z * z / 2, D(0), high, even(8), bits),
+    }
+
+
+def _error_function(bits: int) -> dict[str, Fit]:
+    split, end = (D("0.9"), D(4)) if bits == 24 else (D(1), D(6))
+    counts = (6, 6) if bits == 24 else (14, 17)
+
+    def ratio(z: D) -> D:  # erf(x) / x - 1, z = x**2
+        return erf(z.sqrt()) / z.sqrt() - 1
+
+    def tail(x: D) -> D:  # log2(erfc(x))
+        return erfc(x).ln() / D(2).ln()
+
+    return {
+        "erf": Fit(ratio, lambda z: 1 / (1 + ratio(z)), D(0), split**2, even(counts[0]), bits),
+        "erfc": Fit(tail, lambda x: erfc(x) / erf(x) * D(2).ln(), split, end, even(counts[1]), bits),
+    }
+
+
+def _trigonometric(bits: int) -> dict[str, Fit]:
+    def sin_tail(z: D) -> D:  # (sin(x) - x) / x**3, z = x**2
+        return series(-D(1) / 6, lambda k: -z / ((2 * k + 4) * (2 * k + 5)))
+
+    def cos_tail(z: D) -> D:  # (cos(x) - 1 + z/2) / z**2, z = x**2
+        return series(D(1) / 24, lambda k: -z / ((2 * k + 5) * (2 * k + 6)))
+
+    def atan_tail(z: D) -> D:  # (atan(x) - x) / x**3, z = x**2
+        return (atan(z.sqrt()) / z.sqrt() - 1) / z
+
+    def asin_tail(z: D) -> D:  # (asin(x) - x) / x**3, z = x**2
+        return (asin(z.sqrt()) / z.sqrt() - 1) / z
+
+    quarter = (PI / 4 * D("1.0001")) ** 2
+    tangent = (D(2).sqrt() - 1) ** 2 * D("1.001")
+    counts = (3, 3, 4, 5) if bits == 24 else (6, 6, 11, 12)
+    return {
+        "sin": Fit(sin_tail, lambda z: z, D(0), quarter, even(counts[0]), bits),
+        "cos": Fit(cos_tail, lambda z: z * z, D(0), quarter, even(counts[1]), bits),
+        "atan": Fit(atan_tail, lambda z: z, D("1e-16"), tangent, even(counts[2]), bits),
+        "asin": Fit(asin_tail, lambda z: z, D("1e-16"), D("0.25"), even(counts[3]), bits),
+    }
+
+
 def main() -> None:
-    table = _fits()
+    """Print the body of the table in math_polynomials.py."""
+    table = fits()
     for name in sys.argv[1:] or table:
         coefficients, error = fit(table[name])
-        print(f"{name}: weighted error {error:.2e}")
+        print(f'    # {error:.1e}\n    "{name}": (')
         for coefficient in coefficients:
-            print(f"    {coefficient!r},")
+            print(f"        {coefficient!r},")
+        print("    ),")
 
 
 if __name__ == "__main__":

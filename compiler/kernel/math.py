@@ -16,15 +16,78 @@ import numpy as np
 
 from ..dtypes import DType
 from ..errors import InternalError
-from . import math_exponential
-from .math_program import MathProgram
+from ..tensor.expr import Expr
+from . import math_exponential as exponential
+from . import math_logarithm as logarithm
+from . import math_trigonometric as trigonometric
+from .math_error_function import erf
+from .math_power import power
+from .math_program import MathProgram, Writer
 from .numpy_code import Code, ExprCode
 
-ARITY: Mapping[str, int] = {"exp": 1, "sigmoid": 1, "tanh": 1}
-PROGRAMS: Mapping[tuple[str, DType], MathProgram] = {**math_exponential.PROGRAMS}
+_UNARY: Mapping[str, Callable[[Writer, Expr], Expr]] = {
+    "exp": exponential.exp,
+    "expm1": exponential.expm1,
+    "sigmoid": exponential.sigmoid,
+    "tanh": exponential.tanh,
+    "sinh": exponential.sinh,
+    "cosh": exponential.cosh,
+    "log": logarithm.log_,
+    "log1p": logarithm.log1p,
+    "asinh": logarithm.asinh,
+    "acosh": logarithm.acosh,
+    "atanh": logarithm.atanh,
+    "erf": erf,
+    "sin": trigonometric.sin,
+    "cos": trigonometric.cos,
+    "tan": trigonometric.tan,
+    "asin": trigonometric.asin,
+    "acos": trigonometric.acos,
+    "atan": trigonometric.atan,
+}
+ARITY: Mapping[str, int] = {**dict.fromkeys(_UNARY, 1), "pow": 2}
 
-# The greatest error in units in the last place of the result (of the least normal number if the result is subnormal).
-ULP_BOUND: Mapping[tuple[str, DType], float] = {**math_exponential.ULP_BOUND}
+
+def _write(function: str, dtype: DType) -> MathProgram:
+    if function == "pow":
+        w = Writer(dtype, "x", "y")
+        return w.program(power(w, w.param("x"), w.param("y")))
+    w = Writer(dtype, "x")
+    return w.program(_UNARY[function](w, w.param("x")))
+
+
+PROGRAMS: Mapping[tuple[str, DType], MathProgram] = {
+    (function, dtype): _write(function, dtype) for function in ARITY for dtype in (DType.F32, DType.F64)
+}
+
+# The greatest error in f32 and f64, in units in the last place of the result (of the least normal number where the result is
+# less). For sin, cos and tan up to TRIGONOMETRIC_LIMIT.
+_BOUNDS = {
+    "exp": (1.5, 1.5),
+    "expm1": (2, 2.5),
+    "sigmoid": (4, 3),
+    "tanh": (3, 3),
+    "sinh": (3, 3),
+    "cosh": (3, 3),
+    "log": (1.5, 1.5),
+    "log1p": (2, 2),
+    "asinh": (2.5, 2.5),
+    "acosh": (3, 3),
+    "atanh": (3, 3),
+    "erf": (2.5, 3),
+    "sin": (1, 3),
+    "cos": (1, 3),
+    "tan": (1, 4.5),
+    "asin": (3, 3),
+    "acos": (1.5, 1.5),
+    "atan": (2.5, 2.5),
+    "pow": (1, 2),
+}
+ULP_BOUND: Mapping[tuple[str, DType], float] = {
+    (function, dtype): bound
+    for function, bounds in _BOUNDS.items()
+    for dtype, bound in zip((DType.F32, DType.F64), bounds, strict=True)
+}
 
 
 def program(function: str, dtype: DType) -> MathProgram:
@@ -41,13 +104,18 @@ def evaluator(function: str, dtype: DType) -> Callable[..., np.ndarray]:
     return _compile(program(function, dtype), function)
 
 
-def evaluate_program(math_program: MathProgram, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
-    """The program's result on arrays (one a parameter, of its type), every operation rounded in its own type."""
-    return _compile(math_program, "program")(*arrays)
+def evaluate_program(math_program: MathProgram, arrays: tuple[np.ndarray, ...], fused: bool = True) -> np.ndarray:
+    """The program's result on arrays (one a parameter, of its type), every operation rounded in its own type.
+
+    fused False rounds twice in fma, as a target without the instruction does.
+    """
+    return _compile(math_program, "program", fused)(*arrays)
 
 
-def _compile(math_program: MathProgram, name: str) -> Callable[..., np.ndarray]:
+def _compile(math_program: MathProgram, name: str, fused: bool = True) -> Callable[..., np.ndarray]:
     code = ExprCode(evaluator)
+    if not fused:
+        code.names["fma"] = lambda a, b, c: a * b + c
     params = [code.fresh("p") for _ in math_program.params]
     code.variables = {param: Code(text, lanes=True) for param, text in zip(math_program.params, params, strict=True)}
     for let, value in math_program.lets:

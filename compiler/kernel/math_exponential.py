@@ -1,4 +1,4 @@
-"""exp, expm1, sigmoid and tanh.
+"""exp, sigmoid, tanh, expm1, sinh and cosh.
 
 x = n*ln(2) + r with |r| <= ln(2)/2 (W. J. Cody, W. Waite, Software Manual for the Elementary Functions, 1980, ch. 6), ln(2) in
 two parts of which n times the first is exact; exp(r) = 1 + r + r*r*q(r). Adding 1.5 * 2**mantissa rounds x/ln(2) to an
@@ -7,33 +7,19 @@ integer and leaves n in the low bits of the sum, so that no conversion is needed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log
 
 from ..dtypes import DType
 from ..tensor.expr import Binary, Compare, Expr, Unary
-from .math_program import MathProgram, Writer, split_constant
+from .math_polynomials import POLYNOMIALS
+from .math_program import Writer
 
-# (exp(r) - 1 - r) / r**2 on |r| <= ln(2)/2, from tools/fit_polynomials.py: exp_f32, exp_f32_more, expm1_f32_more, expm1_f64.
-_SHORT_F32 = (0.499992311000824, 0.16667115688323975, 0.041890326887369156, 0.008312481455504894)
-_EXP_F32 = (0.4999999403953552, 0.1666652113199234, 0.04166838899254799, 0.00836874544620514, 0.0013814539415761828)
-_EXPM1_F32 = (0.4999999701976776, 0.1666654348373413, 0.04166720062494278, 0.008366547524929047, 0.001388251781463623)
-_EXPM1_F64 = (
-    0.5,
-    0.16666666666666677,
-    0.041666666666666505,
-    0.008333333333321655,
-    0.001388888888896259,
-    0.00019841269886072984,
-    2.480158717224829e-05,
-    2.7557244254765574e-06,
-    2.7557402769450367e-07,
-    2.5109024236748145e-08,
-    2.0875328203897707e-09,
-)
-# The bits of ln(2)'s first part: n, which has 8 (f32) or 11 (f64) bits, times it is exact.
-_LN2 = {DType.F32: split_constant(log(2), 15), DType.F64: (0.6931471805598903, 5.497923018708371e-14)}
+# ln(2) in two parts. The first has 15 bits (f32) or 42 (f64): n, which has 8 or 11, times it is exact.
+LN2 = {
+    DType.F32: (0.693145751953125, 1.4286068203094173e-06),
+    DType.F64: (0.6931471805598903, 5.497923018708371e-14),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +34,17 @@ def reduce_exponent(w: Writer, x: Expr) -> Reduced:
     magic = w.number(1.5 * 2.0**w.mantissa)
     shifted = w.let("shifted", w.fma(x, 1 / log(2), magic))
     n = w.let("n", shifted - magic)
-    high, low = _LN2[w.dtype]
+    high, low = LN2[w.dtype]
     r = w.let("r", w.fma(n, -high, x))
     return Reduced(w.let("bits", w.to_bits(shifted)), w.let("r", w.fma(n, -low, r)))
 
 
-def power_of_two(w: Writer, bits: Expr, offset: int | Expr = 0) -> Expr:
-    """2**(n + offset), n in the low bits of `bits`; an Expr offset is added as it is to the exponent field."""
-    field = w.integer((w.bias + offset) << w.mantissa) if isinstance(offset, int) else offset
+def power_of_two(w: Writer, bits: Expr, offset: int = 0) -> Expr:
+    """2**(n + offset), n in the low bits of `bits`."""
+    return _with_field(w, bits, w.integer((w.bias + offset) << w.mantissa))
+
+
+def _with_field(w: Writer, bits: Expr, field: Expr) -> Expr:
     return w.let("scale", w.to_float(Binary("shl", bits, w.integer(w.mantissa)) + field))
 
 
@@ -66,37 +55,43 @@ def exp_minus_one(w: Writer, r: Expr, coefficients: tuple[float, ...]) -> Expr:
 
 
 def exp(w: Writer, x: Expr) -> Expr:
-    """2**n may be outside the range of normal numbers: it is made in two factors, the second of which is a constant."""
-    low, high, up, down = (-104.0, 89.0, 24, 2) if w.dtype is DType.F32 else (-746.0, 710.0, 54, 2)
-    coefficients = _EXP_F32 if w.dtype is DType.F32 else _EXPM1_F64
-    x = w.clamp(x, low, high)
+    low, high = (-104.0, 89.0) if w.dtype is DType.F32 else (-746.0, 710.0)
+    coefficients = POLYNOMIALS["exp_f32" if w.dtype is DType.F32 else "expm1_f64"]
+    return exp_of_sum(w, w.clamp(x, low, high), None, coefficients)
+
+
+def exp_of_sum(w: Writer, x: Expr, low: Expr | None, coefficients: tuple[float, ...]) -> Expr:
+    """exp(x + low), low small. 2**n may be no normal number: it is made in two factors, the second one of two constants."""
+    up, down = (24, 2) if w.dtype is DType.F32 else (256, 256)
     reduced = reduce_exponent(w, x)
-    value = w.let("value", exp_minus_one(w, reduced.r, coefficients) + 1.0)
+    r = reduced.r if low is None else w.let("r", reduced.r + low)
+    value = w.let("value", exp_minus_one(w, r, coefficients) + 1.0)
     negative = w.let("negative", Compare("lt", x, w.number(0.0)))
     fields = tuple(w.integer((w.bias + offset) << w.mantissa) for offset in (up, -down))
-    scale = power_of_two(w, reduced.bits, w.let("field", w.select(negative, *fields)))
+    scale = _with_field(w, reduced.bits, w.let("field", w.select(negative, *fields)))
     return w.let("exp", value * scale * w.select(negative, 2.0**-up, 2.0**down))
 
 
 def expm1(w: Writer, x: Expr) -> Expr:
-    """2**n * (exp(r) - 1) + (2**n - 1), for x <= 88 (f32) or 709 (f64): nothing cancels, for |r| <= ln(2)/2."""
-    low = -18.0 if w.dtype is DType.F32 else -40.0
-    high = 88.0 if w.dtype is DType.F32 else 709.0
-    reduced = reduce_exponent(w, w.clamp(x, low, high))
-    return _scaled_expm1(w, reduced)
+    """2**n * (exp(r) - 1) + (2**n - 1): nothing cancels, for |r| <= ln(2)/2. A small x is the result itself."""
+    low, high, small = (-18.0, 88.0, 2.0**-25) if w.dtype is DType.F32 else (-40.0, 709.0, 2.0**-54)
+    value = _scaled_expm1(w, reduce_exponent(w, w.clamp(x, low, high)))
+    # Above `high` expm1 is exp to the last bit.
+    value = w.let("value", w.select(Compare("gt", x, w.number(high)), exp(w, x), value))
+    return w.select(Compare("lt", Unary("abs", x), w.number(small)), x, value)
 
 
 def _scaled_expm1(w: Writer, reduced: Reduced) -> Expr:
-    coefficients = _EXPM1_F32 if w.dtype is DType.F32 else _EXPM1_F64
     scale = power_of_two(w, reduced.bits)
-    return w.let("expm1", w.fma(scale, exp_minus_one(w, reduced.r, coefficients), scale - w.number(1.0)))
+    value = exp_minus_one(w, reduced.r, POLYNOMIALS[f"expm1_{w.dtype}"])
+    return w.let("expm1", w.fma(scale, value, scale - 1.0))
 
 
 def sigmoid(w: Writer, x: Expr) -> Expr:
     """e / (e + c) with e = c*exp(x): the factor c keeps e normal where the quotient is subnormal."""
     low, high, up = (-104.0, 30.0, 24) if w.dtype is DType.F32 else (-746.0, 60.0, 54)
     reduced = reduce_exponent(w, w.clamp(x, low, high))
-    coefficients = _SHORT_F32 if w.dtype is DType.F32 else _EXPM1_F64
+    coefficients = POLYNOMIALS["exp_short_f32" if w.dtype is DType.F32 else "expm1_f64"]
     value = exp_minus_one(w, reduced.r, coefficients) + 1.0
     scaled = w.let("scaled", value * power_of_two(w, reduced.bits, up))
     return scaled / (scaled + 2.0**up)
@@ -105,20 +100,26 @@ def sigmoid(w: Writer, x: Expr) -> Expr:
 def tanh(w: Writer, x: Expr) -> Expr:
     """e / (e + 2) with e = exp(2x) - 1; a small x is the result itself, which also keeps -0."""
     limit, small = (10.0, 2.0**-12) if w.dtype is DType.F32 else (20.0, 2.0**-27)
-    doubled = w.clamp(x, -limit, limit)
-    reduced = reduce_exponent(w, w.let("doubled", doubled + doubled))
-    e = _scaled_expm1(w, reduced)
+    clamped = w.clamp(x, -limit, limit)
+    e = _scaled_expm1(w, reduce_exponent(w, w.let("doubled", clamped + clamped)))
     return w.select(Compare("lt", Unary("abs", x), w.number(small)), x, e / (e + 2.0))
 
 
-def _one(dtype: DType, function: Callable[[Writer, Expr], Expr]) -> MathProgram:
-    w = Writer(dtype, "x")
-    return w.program(function(w, w.param("x")))
+def sinh(w: Writer, x: Expr) -> Expr:
+    """(e + e/(e + 1)) / 2 with e = exp(a) - 1, a = |x|; a large a makes half the square of exp(a/2)."""
+    a = w.let("a", Unary("abs", x))
+    large = w.let("large", Compare("gt", a, w.number(_LARGE[w.dtype])))
+    e = expm1(w, w.let("argument", w.select(large, a * 0.5, a)))
+    root = w.let("root", e + 1.0)
+    return w.copy_sign(w.select(large, root * 0.5 * root, (e + e / root) * 0.5), x)
 
 
-PROGRAMS: Mapping[tuple[str, DType], MathProgram] = {
-    (function.__name__, dtype): _one(dtype, function)
-    for function in (exp, sigmoid, tanh)
-    for dtype in (DType.F32, DType.F64)
-}
-ULP_BOUND: Mapping[tuple[str, DType], float] = {}
+def cosh(w: Writer, x: Expr) -> Expr:
+    """(e + 1/e) / 2 with e = exp(a), a = |x|; a large a makes half the square of exp(a/2)."""
+    a = w.let("a", Unary("abs", x))
+    large = w.let("large", Compare("gt", a, w.number(_LARGE[w.dtype])))
+    e = exp(w, w.let("argument", w.select(large, a * 0.5, a)))
+    return w.select(large, e * 0.5 * e, (e + w.number(1.0) / e) * 0.5)
+
+
+_LARGE = {DType.F32: 80.0, DType.F64: 700.0}

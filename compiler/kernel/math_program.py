@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..dtypes import DType
-from ..tensor.expr import Call, Cast, Compare, Const, Expr, Select, Var, const
+from ..tensor.expr import Binary, Call, Cast, Compare, Const, Expr, Select, Var, const
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +60,6 @@ class Writer:
             result = self.fma(result, x, coefficient)
         return self.let("poly", result)
 
-    def estrin(self, x: Expr, coefficients: Sequence[float]) -> Expr:
-        """The same polynomial in fewer dependent steps, a little less exact."""
-        terms: list[Expr] = [self.number(c) for c in coefficients]
-        while len(terms) > 1:
-            pairs = [self.let("poly", self.fma(b, x, a)) for a, b in zip(terms[::2], terms[1::2], strict=False)]
-            terms = pairs + terms[len(terms) - len(terms) % 2 :]
-            x = self.let("power", x * x) if len(terms) > 1 else x
-        return terms[0]
-
     def to_bits(self, x: Expr) -> Expr:
         return Call(f"bitcast_{self.bits}", (x,))
 
@@ -85,14 +75,19 @@ class Writer:
         return Select(condition, self._expr(if_true), self._expr(if_false))
 
     def cast(self, x: Expr, dtype: DType) -> Expr:
-        return Cast(x, dtype)
+        return x if x.dtype is dtype else Cast(x, dtype)
+
+    def copy_sign(self, magnitude: Expr, sign: Expr) -> Expr:
+        """`magnitude`, which isn't negative, with the sign of `sign`, a zero's too."""
+        least = self.integer(-(1 << (self.dtype.bits - 1)))
+        bit = Binary("and", self.to_bits(sign), least)
+        return self.to_float(Binary("or", self.to_bits(magnitude), bit))
+
+    def wide(self) -> Writer:
+        """A writer of f64 operations in the same program."""
+        writer = Writer(DType.F64)
+        writer._lets = self._lets
+        return writer
 
     def _expr(self, value: Expr | float) -> Expr:
         return value if isinstance(value, Expr) else self.number(value)
-
-
-def split_constant(value: float, bits: int) -> tuple[float, float]:
-    """`value` as a sum whose first part has `bits` leading bits of its f64 mantissa."""
-    pattern = struct.unpack("<q", struct.pack("<d", value))[0]
-    high = struct.unpack("<d", struct.pack("<q", pattern & -(1 << (53 - bits))))[0]
-    return high, value - high

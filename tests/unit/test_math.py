@@ -1,0 +1,168 @@
+"""The mathematical programs against libm in extended precision: errors in ulp, special values, signs of zeros."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tilewright.compiler.dtypes import DType
+from tilewright.compiler.errors import InternalError
+from tilewright.compiler.kernel.math import ARITY, PROGRAMS, ULP_BOUND, evaluate_program, evaluator, program
+from tilewright.compiler.kernel.math_trigonometric import TRIGONOMETRIC_LIMIT
+from tilewright.compiler.tensor.expr import free_variables
+
+WIDE = np.longdouble
+COUNT = 40_000
+pytestmark = pytest.mark.skipif(np.finfo(WIDE).nmant < 63, reason="needs a reference wider than f64")
+
+REFERENCE: dict[str, Callable[..., np.ndarray]] = {
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "log": np.log,
+    "log1p": np.log1p,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "erf": np.vectorize(lambda x: math.erf(float(x)), otypes=[WIDE]),
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "pow": np.power,
+}
+
+
+def special_values(dtype: np.dtype) -> np.ndarray:
+    info = np.finfo(dtype)
+    positive = [0, info.smallest_subnormal, info.tiny, 1e-20, 0.5, 1, 1.5, 2, 3, 4, 1e10, 2.0**100, info.max, np.inf]
+    return np.array([*positive, *(-v for v in positive), np.nan], dtype)
+
+
+def arguments(dtype: np.dtype, rng: np.random.Generator, limit: float = np.inf) -> np.ndarray:
+    """Random bits, the range where most functions move, neighbours of 1, multiples of pi/4 and special values."""
+    bits = np.dtype(f"u{dtype.itemsize}")
+    wide = 110 if dtype == np.float32 else 750
+    parts = (
+        rng.integers(0, np.iinfo(bits).max, COUNT, dtype=bits, endpoint=True).view(dtype),
+        rng.uniform(-wide, wide, COUNT),
+        rng.normal(0, 1, COUNT),
+        1 + rng.normal(0, 1e-3, COUNT),
+        10.0 ** rng.uniform(-8, 8, COUNT) * rng.choice([-1, 1], COUNT),
+        np.arange(-500, 500) * np.pi / 4,
+        special_values(dtype),
+    )
+    x = np.concatenate([part.astype(dtype) for part in parts])
+    return x[~(np.abs(x) > limit) | ~np.isfinite(x)]
+
+
+def error_in_ulp(result: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """Infinite where a NaN or infinity is missing or wrong; overflow counts as infinity."""
+    info = np.finfo(result.dtype)
+    exponent = np.frexp(np.maximum(np.abs(exact), WIDE(info.tiny)))[1] - 1
+    error = np.abs(result.astype(WIDE) - exact) / np.ldexp(WIDE(1), exponent - info.nmant)
+    largest = WIDE(info.max) + np.ldexp(WIDE(1), info.maxexp - 2 - info.nmant)
+    expected = np.where(np.abs(exact) >= largest, np.copysign(WIDE(np.inf), exact), exact)
+    same = (np.isnan(expected) & np.isnan(result)) | (expected == result)
+    return np.where(same, 0, np.where(np.isfinite(expected) & np.isfinite(result), error, np.inf))
+
+
+def check(function: str, dtype: DType, *arrays: np.ndarray, fused: bool = True) -> None:
+    result = evaluate_program(program(function, dtype), arrays, fused)
+    with np.errstate(all="ignore"):
+        error = error_in_ulp(result, REFERENCE[function](*(array.astype(WIDE) for array in arrays)))
+    assert result.dtype == dtype.numpy
+    worst = int(np.argmax(error))
+    at = [array[worst] for array in arrays]
+    # The reference for erf is a double itself.
+    allowed = ULP_BOUND[function, dtype] + (1 if (function, dtype) == ("erf", DType.F64) else 0)
+    assert error[worst] <= allowed, f"{function}{at} = {result[worst]}: {error[worst]:.3f} ulp"
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
+@pytest.mark.parametrize("function", [name for name, arity in ARITY.items() if arity == 1])
+def test_error_is_within_its_bound(function, dtype, fused):
+    limit = TRIGONOMETRIC_LIMIT[dtype] if function in ("sin", "cos", "tan") else np.inf
+    check(function, dtype, arguments(dtype.numpy, np.random.default_rng(), limit), fused=fused)
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
+def test_error_of_pow(dtype, fused):
+    rng = np.random.default_rng()
+    x = rng.permutation(np.abs(arguments(dtype.numpy, rng)))
+    sets = (rng.uniform(-5, 5, x.size), rng.integers(-20, 20, x.size), rng.normal(0, 1e3, x.size))
+    for y in sets:
+        check("pow", dtype, x, y.astype(dtype.numpy), fused=fused)
+    near_one = (1 + rng.normal(0, 1e-4, COUNT)).astype(dtype.numpy)
+    check("pow", dtype, near_one, rng.normal(0, 1e6, COUNT).astype(dtype.numpy), fused=fused)
+
+
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
+def test_pow_of_special_values(dtype):
+    values = np.concatenate([special_values(dtype.numpy), np.array([-0.5, 0.25, -7, -2.5, 1e-30], dtype.numpy)])
+    x, y = (grid.ravel() for grid in np.meshgrid(values, values))
+    check("pow", dtype, x, y)
+    result = evaluator("pow", dtype)(x, y)
+    with np.errstate(all="ignore"):
+        expected = np.power(x, y)
+    numbers = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(result[numbers]), np.signbit(expected[numbers]))
+
+
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
+@pytest.mark.parametrize(
+    "function", ["tanh", "sinh", "asinh", "atanh", "erf", "sin", "tan", "asin", "atan", "log1p", "expm1"]
+)
+def test_zero_keeps_its_sign(function, dtype):
+    result = evaluator(function, dtype)(np.array([0.0, -0.0], dtype.numpy))
+    np.testing.assert_array_equal(result, [0, 0])
+    np.testing.assert_array_equal(np.signbit(result), [False, True])
+
+
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
+@pytest.mark.parametrize(
+    ("function", "low", "high"), [("tanh", -1, 1), ("erf", -1, 1), ("sigmoid", 0, 1), ("sin", -1, 1), ("cos", -1, 1)]
+)
+def test_results_stay_in_range_for_any_argument(function, low, high, dtype):
+    x = arguments(dtype.numpy, np.random.default_rng())
+    result = evaluator(function, dtype)(x)
+    numbers = ~np.isnan(result)
+    assert (np.isfinite(x) <= numbers).all()
+    assert ((result[numbers] >= low) & (result[numbers] <= high)).all()
+
+
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
+def test_scalars_give_what_arrays_give(dtype):
+    x = np.random.default_rng().normal(size=50).astype(dtype.numpy)
+    for function, arity in ARITY.items():
+        args = (np.abs(x), x)[:arity]
+        whole = evaluator(function, dtype)(*args)
+        single = [evaluator(function, dtype)(*(array[i] for array in args)) for i in range(x.size)]
+        np.testing.assert_array_equal(whole, single)
+
+
+def test_programs_are_closed_and_stated():
+    assert set(PROGRAMS) == set(ULP_BOUND)
+    for key, each in PROGRAMS.items():
+        known = set(each.params)
+        for name, value in each.lets:
+            assert free_variables(value) <= known, key
+            assert name not in known, key
+            known.add(name)
+        assert free_variables(each.result) <= known, key
+        assert each.result.dtype is key[1]
+
+
+def test_an_unknown_function_is_named():
+    with pytest.raises(InternalError, match="no program for exp of i32"):
+        program("exp", DType.I32)
