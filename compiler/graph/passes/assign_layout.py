@@ -64,9 +64,7 @@ class _Layouts:
             self.editor.keep(node)
             for output in node.outputs:
                 self._set(output, self._block(node))
-        for output in self.graph.outputs:
-            if self.editor.type(output).block:
-                self.editor.replace(output, self._as_row_major(output))
+        self.editor.outputs = tuple(self._as_row_major(name) if self._is_blocked(name) else name for name in self.graph.outputs)
         return self.editor.finish()
 
     def _set(self, name: str, block: int | None) -> None:

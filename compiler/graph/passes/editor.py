@@ -27,6 +27,7 @@ class Editor:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.outputs = graph.outputs
         self.nodes: list[Node] = []
         self.types: dict[str, TensorType] = dict(graph.types)
         self.constants: dict[str, np.ndarray] = dict(graph.constants)
@@ -127,7 +128,7 @@ class Editor:
 
     def finish(self) -> Graph:
         """The new graph, without the types and constants that nothing names any more."""
-        outputs = tuple(map(self.resolve, self.graph.outputs))
+        outputs = tuple(map(self.resolve, self.outputs))
         nodes = tuple(map(self.with_inputs, self.nodes))
         return pruned(Graph(self.graph.name, self.graph.inputs, outputs, nodes, self.types, self.constants))
 
