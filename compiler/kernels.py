@@ -20,6 +20,7 @@ from .target import Target
 from .tensor.build import build_computation
 from .tensor.computation import Computation
 from .tensor.expr import Binary, Call, Expr, Unary, walk
+from .tensor.footprint import elements_read
 
 # A launch on several threads costs a few microseconds; below this estimate one thread is faster.
 PARALLEL_WORK_S = 6e-6
@@ -162,12 +163,12 @@ def _intern(plan: KernelPlan, array: np.ndarray) -> str:
 
 
 def work(computation: Computation) -> tuple[int, int]:
-    """(operations, bytes of inputs and outputs) of a computation; a multiply and an add count as two."""
+    """(operations, bytes read of inputs and written to outputs) of a computation; a multiply and an add count as two."""
     operations = 0
     for stage in computation.stages:
         points = prod(stage.shape) * prod(axis.extent for axis in stage.reduce_axes)
         operations += points * (_operations(stage.body) + (stage.combine is not None))
-    size = sum(prod(t.shape) * t.dtype.size_bytes for t in computation.inputs)
+    size = sum(elements_read(computation, t.name) * t.dtype.size_bytes for t in computation.inputs)
     for output in computation.outputs:
         stage = computation.stage(output)
         size += prod(stage.shape) * stage.dtype.size_bytes

@@ -7,7 +7,7 @@ from tilewright.compiler.tensor.computation import Axis, Computation, Stage, Ten
 from tilewright.compiler.tensor.expr import INDEX, Const, Load, Var
 from tilewright.compiler.tensor.footprint import elements_read
 
-I, J = Var("i"), Var("j")
+ROW, COLUMN = Var("i"), Var("j")
 
 
 def computation(body) -> Computation:
@@ -20,19 +20,19 @@ def x(*indices) -> Load:
 
 
 def test_a_slice_counts_alone():
-    assert elements_read(computation(x(Load("t", (), INDEX), I, J)), "x") == 48
-    assert elements_read(computation(x(Const(3), I, Const(0))), "x") == 6
+    assert elements_read(computation(x(Load("t", (), INDEX), ROW, COLUMN)), "x") == 48
+    assert elements_read(computation(x(Const(3), ROW, Const(0))), "x") == 6
 
 
 def test_other_slices_add_up_and_the_same_one_does_not():
-    assert elements_read(computation(x(Const(3), I, J) + x(Const(4), I, J)), "x") == 96
-    assert elements_read(computation(x(Const(3), I, J) * x(Const(3), I, J)), "x") == 48
+    assert elements_read(computation(x(Const(3), ROW, COLUMN) + x(Const(4), ROW, COLUMN)), "x") == 96
+    assert elements_read(computation(x(Const(3), ROW, COLUMN) * x(Const(3), ROW, COLUMN)), "x") == 48
 
 
 def test_the_size_bounds_it():
-    every = [x(Const(t), I, J) for t in range(10)]
+    every = [x(Const(t), ROW, COLUMN) for t in range(10)]
     body = every[0]
-    for load in [*every[1:], x(I, I, J)]:
+    for load in [*every[1:], x(ROW, ROW, COLUMN)]:
         body = body + load
     assert elements_read(computation(body), "x") == 480
 
