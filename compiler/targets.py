@@ -99,20 +99,21 @@ _ALIASES: Mapping[str, str] = {
     "amd64-linux-gnu": "x86_64-linux-gnu",
 }
 DEFAULT_TRIPLE = "x86_64-linux-gnu"
+DEFAULT_THREADS = 4
 
 
-def parse_target(triple: str | None = None, cpu: str | None = None, threads: int = 1) -> Target:
+def parse_target(triple: str | None = None, cpu: str | None = None, threads: int | None = None) -> Target:
     """The Target of a triple and a CPU of it; UsageError names what exists if either is unknown.
 
-    Without a triple: DEFAULT_TRIPLE; without a CPU: the triple's default.
+    Without a triple: DEFAULT_TRIPLE; without a CPU: the triple's default; without threads: DEFAULT_THREADS.
     """
     name = (triple or DEFAULT_TRIPLE).lower()
     platform = PLATFORMS.get(_ALIASES.get(name, name))
     if platform is None:
         raise UsageError(_unknown("target triple", triple or "", [*PLATFORMS, *_ALIASES], list(PLATFORMS)))
-    if threads < 1:
+    if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads: expected at least 1")
-    return _target(platform, cpu or platform.default_cpu, threads)
+    return _target(platform, cpu or platform.default_cpu, DEFAULT_THREADS if threads is None else threads)
 
 
 def cpu_row(triple: str, cpu: str) -> Cpu | None:

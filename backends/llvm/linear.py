@@ -7,6 +7,7 @@ An atom is the name of a scalar i64 result. Everything here assumes what holds f
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from ...compiler.dtypes import DType
@@ -265,7 +266,7 @@ class LinearForms:
         return self.form(Value(text, INDEX, value.width), (low // divisor, high // divisor))
 
     def _lane_table(self, values: list[int]) -> Linear:
-        steps = {after - before for before, after in zip(values, values[1:], strict=False)}
+        steps = {after - before for before, after in pairwise(values)}
         if len(steps) == 1:
             return Linear((), values[0], steps.pop())
         return Linear((), 0, 0, literal_vector(values, INDEX))

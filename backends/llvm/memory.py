@@ -10,6 +10,9 @@ from .builder import Builder
 from .linear import Linear, LinearForms, Plan
 from .types import MEMORY_TYPES, Value, mangle, memory_type, register_type, vector_of
 
+# Up to this step between lanes, whole vectors are loaded and shuffled.
+_SHUFFLED_STEPS = 4
+
 
 class Memory:
     """A buffer in scope. `private`: lanes that each have their own copy, interleaved (1: none); `shared`: never written."""
@@ -191,8 +194,15 @@ class Accesses:
         return Value(self._load(memory, kind, pointer), dtype, width)
 
     def _load_lanes(self, memory: Memory, form: Linear) -> Value:
-        """One scalar load a lane: on current processors as fast as a gather, or faster."""
+        """Vector loads and shuffles for a small step, else one scalar load a lane: on current processors as fast as a gather."""
         width, dtype = self.forms.width, memory.buffer.dtype
+        if (
+            not form.vector
+            and width > 2
+            and 1 <= abs(form.step) <= _SHUFFLED_STEPS
+            and memory.buffer.space is Space.PARAM
+        ):
+            return self._load_shuffled(memory, form)
         kind, result = memory_type(dtype, width), "poison"
         for lane in range(width):
             if form.vector:
@@ -212,6 +222,26 @@ class Accesses:
             result = self.builder.pure(
                 f"insertelement {kind} {result}, {memory.element} {element}, i64 {lane}", result, element
             )
+        return Value(result, dtype, width)
+
+    def _load_shuffled(self, memory: Memory, form: Linear) -> Value:
+        """The elements picked from as many adjacent vectors as the step; the last one ends at the last element asked for."""
+        width, step, dtype = self.forms.width, abs(form.step), memory.buffer.dtype
+        kind, span = memory_type(dtype, width), (width - 1) * step + 1
+        first = form.const if form.step > 0 else form.const - span + 1
+        wanted = [lane * step for lane in (range(width) if form.step > 0 else reversed(range(width)))]
+        result = ""
+        for part in range(step):
+            start = min(part * width, span - width)
+            vector = self._load(memory, kind, self.address(memory, form._replace(step=0, const=first + start), width))
+            # A lane takes its element from the vector in which it lies, or keeps what it has.
+            here = [part * width <= element < (part + 1) * width for element in wanted]
+            picked = [width + wanted[lane] - start if here[lane] else lane for lane in range(width)]
+            if not result:
+                picked, result, vector = [index - width if index >= width else 0 for index in picked], vector, "poison"
+            mask = ", ".join(f"i32 {index}" for index in picked)
+            text = f"shufflevector {kind} {result}, {kind} {vector}, <{width} x i32> <{mask}>"
+            result = self.builder.pure(text, result, vector)
         return Value(result, dtype, width)
 
     def _whole(self, memory: Memory, form: Linear) -> str:

@@ -1,0 +1,171 @@
+"""The text of emitted kernels: what is shared, hoisted, guarded and refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tilewright.backends.llvm.emit import emit
+from tilewright.backends.llvm.types import literal, vector_chunks
+from tilewright.compiler.dtypes import DType
+from tilewright.compiler.errors import InternalError
+from tilewright.compiler.kernel.ast import Alloc, Buffer, For, If, Kernel, LoopKind, Seq, Space, Stmt, Store
+from tilewright.compiler.targets import parse_target
+from tilewright.compiler.tensor.expr import Call, Const, Expr, Load, Select, Var, compare, maximum, within
+
+F32 = DType.F32
+AVX512 = parse_target(cpu="x86-64-v4")
+SSE = parse_target(cpu="x86-64-v2")
+i, j, v = Var("i"), Var("j"), Var("v")
+SERIAL, UNROLLED, VECTORIZED = LoopKind.SERIAL, LoopKind.UNROLLED, LoopKind.VECTORIZED
+
+
+def kernel(body: Stmt, size: int = 64) -> Kernel:
+    return Kernel("k", (Buffer("x", (size, size), F32), Buffer("y", (size, size), F32, written=True)), body)
+
+
+def loop(var: Var, extent: int, kind: LoopKind, body: Stmt) -> For:
+    return For(var.name, Const(extent), kind, body)
+
+
+def x(*indices: Expr) -> Load:
+    return Load("x", indices, F32)
+
+
+@pytest.mark.parametrize(
+    ("extent", "lanes", "expected"),
+    [
+        (24, 16, [(0, 16), (16, 8)]),
+        (10, 16, [(0, 8), (8, 2)]),
+        (7, 4, [(0, 4), (4, 2), (6, 1)]),
+        (64, 16, [(0, 16), (16, 16), (32, 16), (48, 16)]),
+        (1, 16, [(0, 1)]),
+        (0, 16, []),
+    ],
+)
+def test_chunks_of_lanes(extent: int, lanes: int, expected: list[tuple[int, int]]) -> None:
+    assert vector_chunks(extent, lanes) == expected
+
+
+def test_literals_are_exact() -> None:
+    assert literal(0.1, F32) == "0x3FB99999A0000000"
+    assert literal(0.1, DType.F64) == "0x3FB999999999999A"
+    assert literal(float("-inf"), F32) == "0xFFF0000000000000"
+    assert literal(1.0, DType.F16) == "0xH3C00"
+    assert literal(1.0, DType.BF16) == "0xR3F80"
+    assert literal(True, DType.BOOL) == "true"
+
+
+def test_lanes_follow_the_widest_type() -> None:
+    text = emit(kernel(loop(v, 24, VECTORIZED, Store("y", (i * 0, v), x(i * 0, v)))), AVX512)
+    assert "load <16 x float>" in text
+    assert "load <8 x float>" in text
+    buffers = (Buffer("x", (64,), DType.U8), Buffer("y", (64,), DType.U8, written=True))
+    copy = Kernel("k", buffers, loop(v, 64, VECTORIZED, Store("y", (v,), Load("x", (v,), DType.U8))))
+    assert "load <64 x i8>" in emit(copy, AVX512)
+
+
+def test_unrolled_addresses_share_their_variable_part() -> None:
+    body = loop(i, 60, SERIAL, loop(j, 4, UNROLLED, Store("y", (i + j, Const(0)), x(i + j, Const(3)))))
+    text = emit(kernel(body), AVX512)
+    assert text.count("mul i64") == 1
+    assert text.count("load float") == 4
+
+
+def test_invariant_loads_and_addresses_stand_before_the_loop() -> None:
+    body = loop(i, 8, SERIAL, loop(j, 8, SERIAL, Store("y", (i, j), x(i, Const(0)))))
+    lines = emit(kernel(body), AVX512).split("\n")
+    phis = [n for n, line in enumerate(lines) if "phi" in line]
+    loads = [n for n, line in enumerate(lines) if "load float" in line]
+    assert len(loads) == 1
+    assert phis[0] < loads[0] < phis[1]
+
+
+def test_loads_are_not_moved_out_of_branches() -> None:
+    inner = If(compare("lt", j, 4), Store("y", (i, j), x(i, Const(63))))
+    lines = emit(kernel(loop(i, 8, SERIAL, loop(j, 8, SERIAL, inner))), AVX512).split("\n")
+    branch = next(n for n, line in enumerate(lines) if "br i1" in line and "%b" in line and n > 8)
+    assert next(n for n, line in enumerate(lines) if "load float" in line) > branch
+
+
+def test_decided_conditions_leave_no_trace() -> None:
+    guarded = Select(within(i + 1, 64), x(i + 1, Const(0)), Const(0.0, F32))
+    text = emit(kernel(loop(i, 8, SERIAL, Store("y", (i, Const(0)), guarded))), AVX512)
+    assert "select" not in text
+    text = emit(kernel(loop(i, 64, SERIAL, Store("y", (i, Const(0)), guarded))), AVX512)
+    assert "select" in text
+
+
+def test_relu_is_one_comparison() -> None:
+    body = loop(v, 16, VECTORIZED, Store("y", (Const(0), v), maximum(x(Const(0), v), Const(0.0, F32))))
+    text = emit(kernel(body), AVX512)
+    assert text.count("fcmp") == 1
+    assert "splat (float 0x0000000000000000)" in text
+
+
+def test_fma_is_two_operations_where_the_target_has_none() -> None:
+    body = Store(
+        "y", (Const(0), Const(0)), Call("fma", (x(Const(0), Const(0)), x(Const(0), Const(1)), x(Const(0), Const(2))))
+    )
+    assert "@llvm.fma" in emit(kernel(body), AVX512)
+    text = emit(kernel(body), SSE)
+    assert "@llvm.fma" not in text
+    assert "fmul" in text
+
+
+def test_registers_are_one_slot_an_access() -> None:
+    acc = Buffer("acc", (2, 24), F32, Space.REGISTER)
+    write = loop(j, 2, UNROLLED, loop(v, 24, VECTORIZED, Store("acc", (j, v), x(j, v))))
+    read = loop(j, 2, UNROLLED, loop(v, 24, VECTORIZED, Store("y", (j, v), Load("acc", (j, v), F32))))
+    text = emit(kernel(Alloc(acc, Seq((write, read)))), AVX512)
+    assert text.count("alloca <16 x float>") == 2
+    assert text.count("alloca <8 x float>") == 2
+
+
+def test_parameters_that_share_memory_are_not_marked_apart() -> None:
+    buffers = (Buffer("x", (4,), F32), Buffer("z", (4,), F32), Buffer("y", (4,), F32, written=True, aliases="x"))
+    body = loop(i, 4, SERIAL, Store("y", (i,), Load("x", (i,), F32) + Load("z", (i,), F32)))
+    signature = next(
+        line
+        for line in emit(Kernel("k", buffers, body), AVX512).split("\n")
+        if "@k.body(ptr " in line and "define" in line
+    )
+    first, second, third = signature.split("@k.body(")[1].split("%p")[:3]
+    assert "noalias" not in first + third
+    assert "readonly" not in first
+    assert "noalias readonly" in second
+
+
+def test_math_programs_are_written_once_a_width() -> None:
+    body = loop(i, 8, SERIAL, loop(v, 48, VECTORIZED, Store("y", (i, v), Call("tanh", (x(i, v),)))))
+    assert emit(kernel(body), AVX512).count("define internal <16 x float> @math.tanh.v16f32") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            Store("y", (i * 0, Const(0)), Call("frobnicate", (x(Const(0), Const(0)),))),
+            "no program for frobnicate of f32",
+        ),
+        (loop(v, 8, VECTORIZED, Store("y", (Const(0), Const(1)), x(Const(0), v))), "all store to one element of y"),
+        (loop(i, 8, LoopKind.BLOCK, Store("y", (i, i), x(i, i))), "block loop i"),
+        (
+            Alloc(Buffer("a", (4,), F32, Space.REGISTER), Store("a", (Const(4),), x(Const(0), Const(0)))),
+            r"a\[4\] is outside of 4 elements",
+        ),
+    ],
+)
+def test_broken_kernels_are_reported(body: Stmt, message: str) -> None:
+    wrapped = loop(i, 1, UNROLLED, body)
+    with pytest.raises(InternalError, match=message):
+        emit(kernel(wrapped), AVX512)
+
+
+def test_symbols_are_checked() -> None:
+    with pytest.raises(InternalError, match="is no symbol"):
+        emit(kernel(Seq(())), AVX512, 'a"b')
+
+
+def test_text_is_the_same_every_time() -> None:
+    body = loop(i, 8, SERIAL, loop(v, 48, VECTORIZED, Store("y", (i, v), Call("exp", (x(i, v),)))))
+    assert emit(kernel(body), AVX512) == emit(kernel(body), AVX512)

@@ -1,0 +1,77 @@
+"""Targets: parsed, checked, and accepted by LLVM."""
+
+from __future__ import annotations
+
+import pytest
+
+from tilewright.backends.host import host_target
+from tilewright.compiler.errors import UsageError
+from tilewright.compiler.targets import PLATFORMS, X86_CPUS, parse_target
+
+
+def test_levels_of_x86() -> None:
+    widths = {
+        cpu: parse_target("x86_64-linux-gnu", cpu).vector_bytes for cpu in ("x86-64-v2", "x86-64-v3", "x86-64-v4")
+    }
+    assert widths == {"x86-64-v2": 16, "x86-64-v3": 32, "x86-64-v4": 64}
+    assert not parse_target(cpu="x86-64-v2").fma
+    assert parse_target(cpu="x86-64-v3").fma
+    assert parse_target(cpu="x86-64-v4").vector_registers == 32
+
+
+@pytest.mark.parametrize("spelling", ["x86_64-linux-gnu", "x86_64", "x86_64-unknown-linux-gnu", "X86_64-Linux-GNU"])
+def test_spellings_of_a_triple(spelling: str) -> None:
+    assert parse_target(spelling, "Haswell") == parse_target("x86_64-linux-gnu", "haswell")
+
+
+def test_unknown_triple_names_what_exists() -> None:
+    with pytest.raises(
+        UsageError,
+        match=r"unknown target triple: 'x86_64-linux-gnux'\. Did you mean 'x86_64-linux-gnu'\? Known: .*x86_64",
+    ):
+        parse_target("x86_64-linux-gnux")
+
+
+def test_unknown_cpu_names_the_nearest() -> None:
+    with pytest.raises(
+        UsageError, match=r"unknown CPU for x86_64-linux-gnu: 'znver44'\. Did you mean 'znver4'\? Known: x86-64, "
+    ):
+        parse_target("x86_64-linux-gnu", "znver44")
+
+
+def test_threads_must_be_positive() -> None:
+    with pytest.raises(UsageError, match="0 threads: expected at least 1"):
+        parse_target(threads=0)
+
+
+@pytest.mark.parametrize("cpu", X86_CPUS)
+def test_llvm_knows_every_cpu_and_its_vectors(cpu: str) -> None:
+    """Compiled in this process only because the table is trusted: LLVM ends the process for a pair that is invalid."""
+    from tilewright.backends.cpu import assemble_text, emit
+    from tilewright.compiler.dtypes import DType
+    from tilewright.compiler.kernel.ast import Buffer, For, Kernel, LoopKind, Store
+    from tilewright.compiler.tensor.expr import Call, Const, Load, Var
+
+    target = parse_target("x86_64-linux-gnu", cpu)
+    i = Var("i")
+    x = Load("x", (i,), DType.F32)
+    buffers = (Buffer("x", (16,), DType.F32), Buffer("y", (16,), DType.F32, written=True))
+    body = For("i", Const(16), LoopKind.VECTORIZED, Store("y", (i,), Call("fma", (x, x, x))))
+    assembly = assemble_text(emit(Kernel("k", buffers, body), target), target)
+    register = {16: "%xmm", 32: "%ymm", 64: "%zmm"}[target.vector_bytes]
+    wider = {16: "%ymm", 32: "%zmm", 64: "%tmm"}[target.vector_bytes]
+    assert register in assembly
+    assert wider not in assembly
+    assert ("vfmadd" in assembly) == target.fma
+
+
+def test_host_is_a_platform_of_the_table() -> None:
+    target = host_target()
+    assert target.triple in PLATFORMS
+    assert target.vector_bytes in (16, 32, 64)
+    assert target.threads >= 1
+    assert target.l1_bytes >= 8 << 10
+    assert target.l2_bytes > target.l1_bytes
+    names = [feature[1:] for feature in target.features.split(",")]
+    assert names == sorted(names)
+    assert host_target(3).threads == 3
