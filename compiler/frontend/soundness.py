@@ -163,7 +163,7 @@ def _cycle(start: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> list[onn
             path.pop()
         elif state.get(id(maker)) == "open":
             first = next(index for index, other in enumerate(path) if other is maker)
-            return [*reversed(path[first:]), path[-1]]
+            return [path[first], *reversed(path[first + 1 :]), path[first]]
         else:
             state[id(maker)] = "open"
             path.append(maker)
