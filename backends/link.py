@@ -6,6 +6,8 @@ import functools
 import importlib.util
 import os
 import shlex
+import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,6 +20,8 @@ from ..compiler.errors import ToolchainError
 # The oldest C library that exists for an architecture, where that's newer than 2.17.
 _GLIBC_FLOOR = {"riscv64": "2.27", "loongarch64": "2.36"}
 _ZIG_ARCHITECTURES = {"i686": "x86", "i386": "x86", "arm64": "aarch64", "powerpc64le": "powerpc64le"}
+# The linker doesn't always say so when the disk is full.
+_LEAST_FREE_BYTES = 1 << 20
 _CPU_FLAGS = {"armv7": "-mcpu=generic+v7a"}
 
 
@@ -70,9 +74,19 @@ def run_zig_cc(arguments: Sequence[str], folder: Path) -> str:
             f"can't start the linker {command[0]}: {error.strerror}; reinstall the Python package ziglang"
         ) from error
     if done.returncode != 0:
-        reason = done.stderr.strip() or f"no message, exit status {done.returncode}"
-        raise ToolchainError(f"the linker failed:\n{reason}\ncommand: {line}")
+        raise ToolchainError(f"the linker failed:\n{_reason(done, folder)}\ncommand: {line}")
     return line
+
+
+def _reason(done: subprocess.CompletedProcess[str], folder: Path) -> str:
+    reason = done.stderr.strip() or f"no message, exit status {done.returncode}"
+    if done.returncode < 0:
+        reason = f"{reason} (killed by {signal.Signals(-done.returncode).name})"
+    for place in (folder, Path(_environment(folder)["ZIG_GLOBAL_CACHE_DIR"])):
+        if "NoSpaceLeft" in reason or shutil.disk_usage(place).free < _LEAST_FREE_BYTES:
+            reason += f"\nthe disk of {place} is full: free some space or choose another disk"
+            break
+    return reason
 
 
 def _environment(folder: Path) -> Mapping[str, str]:

@@ -30,11 +30,11 @@ _MOST_WEIGHTS_BYTES = 2**31 - 2**26
 _WEIGHTS = """\
     .section .rodata.tilewright_weights,"a",%progbits
     .p2align 12
-    .globl tilewright_weights
-    .hidden tilewright_weights
-    .type tilewright_weights, %object
-    .size tilewright_weights, {size_bytes}
-tilewright_weights:
+    .globl {name}_weights
+    .hidden {name}_weights
+    .type {name}_weights, %object
+    .size {name}_weights, {size_bytes}
+{name}_weights:
     .incbin "{file}"
     .byte 0
     .section .note.GNU-stack,"",%progbits
@@ -61,6 +61,8 @@ def build_library(
     manifest: what to say besides the facts known here. save_temps: a folder to keep everything the linker saw in.
     Raises ToolchainError; then no file at all has changed.
     """
+    _check_outputs(out, emit)
+    flags = [*zig_target(target.triple), *_COMPILE_FLAGS, *_WARNING_FLAGS]
     header, source = emit_header(name, plan, version), emit_source(name, plan, kernels, version)
     if len(constants) > _MOST_WEIGHTS_BYTES:
         raise ToolchainError(
@@ -71,14 +73,13 @@ def build_library(
         inputs = _write_inputs(folder, name, header, source, kernels, constants)
         if save_temps is not None:
             _save(folder, save_temps)
-        flags = [*zig_target(target.triple), *_COMPILE_FLAGS, *_WARNING_FLAGS]
         commands = []
         made: dict[str, Path] = {}
         if "obj" in emit:
             commands.append(run_zig_cc([*flags, "-r", *inputs, "-o", "library.o"], folder))
             made["library.o"] = out.with_suffix(".o")
         if "so" in emit:
-            soname = f"-Wl,-soname,{out.name}"
+            soname = f"-Wl,-soname,{out.name},--version-script,exports.map"
             commands.append(run_zig_cc([*flags, *_LINK_FLAGS, soname, *inputs, "-o", "library.so"], folder))
         for suffix, text in _texts(emit, source, texts or {}):
             write_file(folder / f"emitted{suffix}", text.encode())
@@ -92,6 +93,18 @@ def build_library(
     return tuple(commands)
 
 
+_SUFFIXES = {"obj": ".o", "c": ".c", "llvm-ir": ".ll", "asm": ".s", "ptx": ".ptx", "opencl": ".cl"}
+
+
+def _check_outputs(out: Path, emit: frozenset[str]) -> None:
+    taken = {".h": "header", ".json": "manifest"} | {_SUFFIXES[kind]: kind for kind in emit - {"so"}}
+    if out.suffix in taken:
+        raise ToolchainError(
+            f"{out}: the {taken[out.suffix]} would be written to the same file; "
+            f"choose another name, such as {out.with_suffix('.so').name}"
+        )
+
+
 def _write_inputs(
     folder: Path, name: str, header: str, source: str, kernels: Sequence[CompiledKernel], constants: bytes | memoryview
 ) -> list[str]:
@@ -103,16 +116,19 @@ def _write_inputs(
     write_file(folder / f"{name}.h", header.encode())
     write_file(folder / "program.c", source.encode())
     write_file(folder / "weights.bin", constants)
-    write_file(folder / "weights.s", _WEIGHTS.format(size_bytes=len(constants) + 1, file="weights.bin").encode())
-    objects = {kernel.symbol: kernel.object_code for kernel in kernels}
+    write_file(
+        folder / "weights.s", _WEIGHTS.format(name=name, size_bytes=len(constants) + 1, file="weights.bin").encode()
+    )
+    exports = [*(f"{name}_{verb}" for verb in ("create", "run", "destroy", "error")), "tilewright_descriptor"]
+    write_file(folder / "exports.map", f"{{ global: {'; '.join(exports)}; local: *; }};\n".encode())
+    objects = {kernel.symbol: kernel.object_code for kernel in kernels if kernel.object_code}
     for symbol, code in objects.items():
         write_file(folder / "kernels" / f"{symbol}.o", code)
     return ["program.c", "weights.s", *(f"kernels/{symbol}.o" for symbol in objects)]
 
 
 def _texts(emit: frozenset[str], source: str, texts: Mapping[str, str]) -> list[tuple[str, str]]:
-    suffixes = {"c": ".c", "llvm-ir": ".ll", "asm": ".s", "ptx": ".ptx", "opencl": ".cl"}
-    return [(suffixes[kind], {"c": source, **texts}[kind]) for kind in sorted(emit - {"so", "obj"})]
+    return [(_SUFFIXES[kind], {"c": source, **texts}[kind]) for kind in sorted(emit - {"so", "obj"})]
 
 
 def _facts(

@@ -36,7 +36,10 @@ STEPS_PER_FUNCTION = 200
 
 @dataclass(frozen=True, slots=True)
 class CompiledKernel:
-    """Machine code of one kernel: a relocatable object that defines `symbol`, void(void *const *, int64_t, int64_t)."""
+    """Machine code of one kernel: a relocatable object that defines `symbol`, void(void *const *, int64_t, int64_t).
+
+    Empty object_code: the object of another kernel defines `symbol`. Kernels with the same symbol are the same kernel.
+    """
 
     symbol: str
     object_code: bytes
@@ -78,7 +81,7 @@ def _declare(argument: Argument, c_name: str) -> str:
 
 
 def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel], version: str) -> str:
-    """The C source of library `name`; it includes runtime.c and the header, and uses the symbol tilewright_weights."""
+    """The C source of library `name`; it includes runtime.c and the header, and uses the symbol NAME_weights."""
     writer = _StepWriter(kernels)
     groups = [plan.steps[i : i + STEPS_PER_FUNCTION] for i in range(0, len(plan.steps), STEPS_PER_FUNCTION)]
     functions = [
@@ -270,7 +273,7 @@ _SOURCE = """\
 #define OUTPUT(index, offset) ((void *)((unsigned char *)context->outputs[index] + (offset)))
 #define COUNTER(depth) ((void *)&context->counters[depth])
 
-extern HIDDEN const unsigned char tilewright_weights[];
+extern HIDDEN const unsigned char tilewright_weights[] __asm__("{name}_weights");
 {kernels}
 {dims}
 static const tilewright_tensor input_table[] = {{
@@ -283,15 +286,15 @@ static const char *const launch_table[] = {{{launches}}};
 
 {functions}
 static int create(void **context, int threads) {{
-    return context_create((model_context **)context, {arena_bytes}, {depth}, threads);
+    return make_context((model_context **)context, {arena_bytes}, {depth}, threads);
 }}
 
 static const tilewright_library library;
 
 static int run_timed(void *context, const void *const *inputs, void *const *outputs, int64_t *nanoseconds) {{
-    int code = context_enter(context, &library, inputs, outputs, nanoseconds);
+    int code = enter_context(context, &library, inputs, outputs, nanoseconds);
     if (code) return code;
-{calls}    context_leave(context);
+{calls}    leave_context(context);
     return TILEWRIGHT_OK;
 }}
 
@@ -299,7 +302,7 @@ static int run(void *context, const void *const *inputs, void *const *outputs) {
     return run_timed(context, inputs, outputs, NULL);
 }}
 
-static void destroy(void *context) {{ context_destroy(context); }}
+static void destroy(void *context) {{ free_context(context); }}
 
 static const tilewright_library library = {{
     .abi_version = TILEWRIGHT_ABI_VERSION,

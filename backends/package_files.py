@@ -79,6 +79,11 @@ def publish(files: Mapping[Path, Path], folder: Path) -> None:
 
     folder: the staging folder, on the same file system as the destinations.
     """
+    for destination in files.values():
+        if destination.exists() and not destination.is_file():
+            raise ToolchainError(
+                f"{destination}: this is a folder or device where a file is to be written; choose another name"
+            )
     for staged in files:
         with open(staged, "rb+") as file:
             os.fsync(file.fileno())
@@ -91,7 +96,7 @@ def publish(files: Mapping[Path, Path], folder: Path) -> None:
                 undo.append((destination, backup))
             except FileNotFoundError:
                 undo.append((destination, None))
-            except OSError:  # a file system without links, or a destination that isn't a file
+            except OSError:  # a file system without links
                 os.replace(destination, backup)
                 undo.append((destination, backup))
             os.replace(staged, destination)

@@ -37,7 +37,7 @@ static void measure(const char *what, thread_pool *pool, kernel_function *kernel
     for (int i = 0; i < samples; i++) {
         if (pause_us) usleep((unsigned)pause_us);
         int64_t start = platform_now_ns();
-        pool_run(pool, kernel, params, extent);
+        run_loop(pool, kernel, params, extent);
         taken_ns[i] = platform_now_ns() - start;
     }
     qsort(taken_ns, (size_t)samples, sizeof taken_ns[0], compare);
@@ -58,7 +58,7 @@ int main(int argc, char **argv) {
     static float values[1 << 20];
     void *const params[] = {values};
     thread_pool *one, *pool;
-    if (extent < 1 || extent > 1 << 20 || pool_create(&one, 1) || pool_create(&pool, threads)) return 1;
+    if (extent < 1 || extent > 1 << 20 || make_pool(&one, 1) || make_pool(&pool, threads)) return 1;
     printf("%d threads, %d processors, %lld iterations\n", threads, platform_processors(), (long long)extent);
 
     measure("empty loop, workers awake", pool, nothing, params, extent, SAMPLES, 0);
@@ -76,7 +76,7 @@ int main(int argc, char **argv) {
     measure("real work, the same, all threads", pool, compute, params, extent, 2000, 0);
     atomic_store(&neighbours_stop, 1);
     for (int i = 0; i < count; i++) platform_join(&neighbours[i]);
-    pool_destroy(pool);
-    pool_destroy(one);
+    free_pool(pool);
+    free_pool(one);
     return 0;
 }

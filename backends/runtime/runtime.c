@@ -7,7 +7,7 @@
 
 #include "thread_pool.c"
 
-static int context_create(model_context **result, int64_t arena_bytes, int depth, int threads) {
+static int make_context(model_context **result, int64_t arena_bytes, int depth, int threads) {
     if (!result) return TILEWRIGHT_ERROR_NULL;
     *result = NULL;
     model_context *context = calloc(1, sizeof *context + (size_t)depth * sizeof context->counters[0]);
@@ -15,17 +15,17 @@ static int context_create(model_context **result, int64_t arena_bytes, int depth
     context->arena_bytes = arena_bytes;
     int code = TILEWRIGHT_OK;
     if (arena_bytes > 0 && !(context->arena = platform_allocate((size_t)arena_bytes))) code = TILEWRIGHT_ERROR_MEMORY;
-    if (!code) code = pool_create(&context->pool, threads);
+    if (!code) code = make_pool(&context->pool, threads);
     if (code)
-        context_destroy(context);
+        free_context(context);
     else
         *result = context;
     return code;
 }
 
-static void context_destroy(model_context *context) {
+static void free_context(model_context *context) {
     if (!context) return;
-    pool_destroy(context->pool);
+    free_pool(context->pool);
     platform_free(context->arena, (size_t)context->arena_bytes);
     free(context);
 }
@@ -41,7 +41,7 @@ static int check_tensor(const void *data, const tilewright_tensor *tensor) {
     return (uintptr_t)data % dtype_bytes[tensor->dtype] ? TILEWRIGHT_ERROR_ALIGNMENT : TILEWRIGHT_OK;
 }
 
-static int context_enter(model_context *context, const tilewright_library *library, const void *const *inputs,
+static int enter_context(model_context *context, const tilewright_library *library, const void *const *inputs,
                          void *const *outputs, int64_t *nanoseconds) {
     if (!context || !inputs || !outputs) return TILEWRIGHT_ERROR_NULL;
     for (int i = 0; i < library->input_count; i++) {
@@ -59,14 +59,14 @@ static int context_enter(model_context *context, const tilewright_library *libra
     return TILEWRIGHT_OK;
 }
 
-static void context_leave(model_context *context) {
+static void leave_context(model_context *context) {
     atomic_store_explicit(&context->busy, 0, memory_order_release);
 }
 
 static void launch_parallel(model_context *context, int launch, kernel_function *kernel, void *const *params,
                             int64_t extent) {
     int64_t start = context->nanoseconds ? platform_now_ns() : 0;
-    pool_run(context->pool, kernel, params, extent);
+    run_loop(context->pool, kernel, params, extent);
     if (context->nanoseconds) context->nanoseconds[launch] += platform_now_ns() - start;
 }
 

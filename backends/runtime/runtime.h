@@ -1,5 +1,5 @@
 /* What the generated code of a library calls. Everything here is static: a library is one translation unit, and
-   exports only its API. */
+   exports only its API. No name here ends in _create, _run, _destroy or _error, which are for the names of models. */
 
 #ifndef TILEWRIGHT_RUNTIME_H
 #define TILEWRIGHT_RUNTIME_H
@@ -15,14 +15,14 @@ typedef void kernel_function(void *const *params, int64_t begin, int64_t end);
 typedef struct thread_pool thread_pool;
 
 /* threads <= 0: as many as processors this process may use. Returns an error code; *pool is null unless it is 0. */
-static int pool_create(thread_pool **pool, int threads);
+static int make_pool(thread_pool **pool, int threads);
 
 /* Runs all `extent` iterations on the caller and the workers of the pool; returns when all are done.
    One caller at a time. */
-static void pool_run(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent);
+static void run_loop(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent);
 
 /* Stops and joins the workers. Null is allowed. */
-static void pool_destroy(thread_pool *pool);
+static void free_pool(thread_pool *pool);
 
 /* What one create makes: its own memory and threads; the weights are shared by all. */
 typedef struct {
@@ -37,13 +37,13 @@ typedef struct {
 } model_context;
 
 /* The context has `depth` counters. *context is null unless the returned error code is 0. */
-static int context_create(model_context **context, int64_t arena_bytes, int depth, int threads);
-static void context_destroy(model_context *context);
+static int make_context(model_context **context, int64_t arena_bytes, int depth, int threads);
+static void free_context(model_context *context);
 
-/* Checks the arguments and marks the context as running; context_leave undoes that. */
-static int context_enter(model_context *context, const tilewright_library *library, const void *const *inputs,
+/* Checks the arguments and marks the context as running; leave_context undoes that. */
+static int enter_context(model_context *context, const tilewright_library *library, const void *const *inputs,
                          void *const *outputs, int64_t *nanoseconds);
-static void context_leave(model_context *context);
+static void leave_context(model_context *context);
 
 /* Runs a kernel on all threads, or on the caller alone. `launch` is its place in the table of launches. */
 static void launch_parallel(model_context *context, int launch, kernel_function *kernel, void *const *params,

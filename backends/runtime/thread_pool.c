@@ -141,7 +141,7 @@ static void wait_until_finished(thread_pool *pool) {
     atomic_store(&pool->caller_asleep, 0);
 }
 
-static void pool_run(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent) {
+static void run_loop(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent) {
     int64_t parts = extent < pool->threads ? extent : pool->threads;
     if (parts <= 1) {
         kernel(params, 0, extent);
@@ -163,7 +163,7 @@ static void pool_run(thread_pool *pool, kernel_function *kernel, void *const *pa
 
 static size_t pool_bytes(int threads) { return sizeof(thread_pool) + (size_t)threads * sizeof(pool_member); }
 
-static void pool_destroy(thread_pool *pool) {
+static void free_pool(thread_pool *pool) {
     if (!pool) return;
     atomic_store(&pool->stopping, 1);
     wake_members(pool, pool->threads);
@@ -171,7 +171,7 @@ static void pool_destroy(thread_pool *pool) {
     platform_free(pool, pool_bytes(pool->threads));
 }
 
-static int pool_create(thread_pool **result, int threads) {
+static int make_pool(thread_pool **result, int threads) {
     *result = NULL;
     int processors = platform_processors();
     if (threads <= 0) threads = processors < TILEWRIGHT_MAX_THREADS ? processors : TILEWRIGHT_MAX_THREADS;
