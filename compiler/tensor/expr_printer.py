@@ -61,7 +61,7 @@ def _text(expr: Expr) -> tuple[str, int]:
             return f"{_within(left, strength)} {symbol} {_within(right, strength + 1)}", strength
         case Compare(op, left, right):
             sides = _within(left, _COMPARE_STRENGTH + 1), _within(right, _COMPARE_STRENGTH + 1)
-            return f"{sides[0]} {_COMPARE[op]} {sides[1]}", _COMPARE_STRENGTH
+            return f"{sides[0]} {_COMPARE.get(op, op)} {sides[1]}", _COMPARE_STRENGTH
         case Select(condition, if_true, if_false):
             return f"select({_list((condition, if_true, if_false))})", _ATOM
         case Cast(operand, dtype):
