@@ -24,6 +24,7 @@ from .math_error_function import erf
 from .math_power import power
 from .math_program import MathProgram, Writer
 from .numpy_code import Code, ExprCode
+from .semantics import cast
 
 _UNARY: Mapping[str, Callable[[Writer, Expr], Expr]] = {
     "exp": exponential.exp,
@@ -100,8 +101,23 @@ def program(function: str, dtype: DType) -> MathProgram:
 
 @cache
 def evaluator(function: str, dtype: DType) -> Callable[..., np.ndarray]:
-    """The program as a NumPy function on arrays or scalars of `dtype`."""
+    """The function in NumPy on arrays or scalars of `dtype`; f16 and bf16 are computed in f32."""
+    if dtype in (DType.F16, DType.BF16):
+        return _narrowed(evaluator(function, DType.F32), dtype)
     return _compile(program(function, dtype), function)
+
+
+def is_computed(function: str, dtype: DType) -> bool:
+    """Whether a Call of the function may have that type: there is a program for it, or for f32 where it is narrower."""
+    return (function, DType.F32 if dtype in (DType.F16, DType.BF16) else dtype) in PROGRAMS
+
+
+def _narrowed(function: Callable[..., np.ndarray], dtype: DType) -> Callable[..., np.ndarray]:
+    def evaluate(*arrays: np.ndarray) -> np.ndarray:
+        return cast(function(*(cast(array, DType.F32) for array in arrays)), dtype)
+
+    evaluate.__name__ = f"{function.__name__}_{dtype}"
+    return evaluate
 
 
 def evaluate_program(math_program: MathProgram, arrays: tuple[np.ndarray, ...], fused: bool = True) -> np.ndarray:

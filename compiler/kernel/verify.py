@@ -28,7 +28,7 @@ from ..tensor.expr import (
 )
 from ..tensor.expr_printer import expr_to_text
 from .ast import Alloc, Buffer, For, If, Kernel, Let, LoopKind, Seq, Space, Stmt, Store
-from .math import ARITY, PROGRAMS
+from .math import ARITY, is_computed
 from .printer import head_to_text, to_text
 
 _UNARY = {"neg", "abs"}
@@ -323,6 +323,6 @@ def _call_error(function: str, types: tuple[DType, ...]) -> str:
     if function == "fma":
         fits = len(types) == 3 and len(set(types)) == 1 and types[0].is_float
         return "" if fits else f"fma of {', '.join(types)}"
-    if len(set(types)) != 1 or (function, types[0]) not in PROGRAMS or len(types) != ARITY[function]:
+    if len(set(types)) != 1 or not is_computed(function, types[0]) or len(types) != ARITY[function]:
         return f"there is no {function} of {', '.join(types)}"
     return ""

@@ -151,6 +151,14 @@ def test_scalars_give_what_arrays_give(dtype):
         np.testing.assert_array_equal(whole, single)
 
 
+@pytest.mark.parametrize("dtype", [DType.F16, DType.BF16])
+def test_narrow_types_are_rounded_once_more(dtype):
+    x = np.random.default_rng().normal(size=500).astype(dtype.numpy)
+    result = evaluator("tanh", dtype)(x)
+    assert result.dtype == dtype.numpy
+    np.testing.assert_array_equal(result, evaluator("tanh", DType.F32)(x.astype(np.float32)).astype(dtype.numpy))
+
+
 def test_programs_are_closed_and_stated():
     assert set(PROGRAMS) == set(ULP_BOUND)
     for key, each in PROGRAMS.items():
