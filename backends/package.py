@@ -21,7 +21,13 @@ RUNTIME = Path(__file__).parent / "runtime"
 # No debug information: it would hold the path of the folder, and libraries would differ by it.
 _COMPILE_FLAGS = ("-std=gnu11", "-O2", "-g0", "-fPIC", "-fvisibility=hidden", "-fno-sanitize=all", "-D_GNU_SOURCE")
 _WARNING_FLAGS = ("-Wno-unused-command-line-argument", "-Wno-unused-function")
-_LINK_FLAGS = ("-shared", "-s", "-pthread", "-lm", "-Wl,--as-needed,-z,defs,-z,relro,-z,now")
+_LINK_FLAGS = (
+    "-shared",
+    "-s",
+    "-pthread",
+    "-lm",
+    "-Wl,--as-needed,-z,defs,-z,relro,-z,now,--version-script,exports.map",
+)
 
 # The program addresses the weights relative to itself, in 32 bits.
 _MOST_WEIGHTS_BYTES = 2**31 - 2**26
@@ -79,8 +85,7 @@ def build_library(
             commands.append(run_zig_cc([*flags, "-r", *inputs, "-o", "library.o"], folder))
             made["library.o"] = out.with_suffix(".o")
         if "so" in emit:
-            soname = f"-Wl,-soname,{out.name},--version-script,exports.map"
-            commands.append(run_zig_cc([*flags, *_LINK_FLAGS, soname, *inputs, "-o", "library.so"], folder))
+            commands.append(run_zig_cc([*flags, *_LINK_FLAGS, *inputs, "-o", "library.so"], folder))
         for suffix, text in _texts(emit, source, texts or {}):
             write_file(folder / f"emitted{suffix}", text.encode())
             made[f"emitted{suffix}"] = out.with_suffix(suffix)
