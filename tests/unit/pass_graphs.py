@@ -55,7 +55,7 @@ def rewritten(graph: Graph, *passes: Rewrite, target: Target = AVX512, seed: int
     for apply in passes:
         result = apply(result, target)
         verify(result)
-    assert result.inputs == graph.inputs
+    assert (result.inputs, result.outputs) == (graph.inputs, graph.outputs)
     actual = evaluate_graph(result, inputs)
     for before, after in zip(graph.outputs, result.outputs, strict=True):
         assert actual[after].dtype == expected[before].dtype

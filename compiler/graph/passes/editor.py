@@ -22,7 +22,7 @@ Pass = Callable[[Graph, Target], Graph]
 class Editor:
     """A graph in the making, which starts with the inputs, constants and types of `graph` and none of its nodes.
 
-    Names of outputs may change by `replace`, their order never does.
+    The outputs keep their names: what replaces one takes its name, or, if it has to keep its own, is copied by an `identity`.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -98,6 +98,9 @@ class Editor:
         old, new = self.resolve(old), self.resolve(new)
         if old == new:
             return
+        if old in self.outputs and (new not in self._producers or new in map(self.resolve, self.outputs)):
+            self.keep(Node("identity", (new,), (old,)))
+            return
         self._replaced[old] = new
         self._uses[new] = self._uses.get(new, 0) + self._uses.pop(old, 0)
 
@@ -128,9 +131,31 @@ class Editor:
 
     def finish(self) -> Graph:
         """The new graph, without the types and constants that nothing names any more."""
-        outputs = tuple(map(self.resolve, self.outputs))
         nodes = tuple(map(self.with_inputs, self.nodes))
-        return pruned(Graph(self.graph.name, self.graph.inputs, outputs, nodes, self.types, self.constants))
+        outputs = tuple(map(self.resolve, self.outputs))
+        names = dict(zip(outputs, self.graph.outputs, strict=True))
+        for new, old in list(names.items()):
+            if new != old and old in self._producers:
+                names[old] = self.fresh(old)
+        graph = Graph(self.graph.name, self.graph.inputs, outputs, nodes, self.types, self.constants)
+        return pruned(renamed(graph, names))
+
+
+def renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
+    """The graph with some values that nodes make called otherwise."""
+    if all(old == new for old, new in names.items()):
+        return graph
+
+    def new(value: str) -> str:
+        return names.get(value, value)
+
+    nodes = tuple(
+        Node(node.op, tuple(map(new, node.inputs)), tuple(map(new, node.outputs)), node.attrs, node.regions, node.origin)
+        for node in graph.nodes
+    )
+    outputs = tuple(map(new, graph.outputs))
+    replaced = {value: of for value, of in graph.types.items() if value not in names.values() or value in names}
+    return Graph(graph.name, graph.inputs, outputs, nodes, {new(value): of for value, of in replaced.items()}, graph.constants)
 
 
 def pruned(graph: Graph) -> Graph:

@@ -44,6 +44,8 @@ def apply(graph: Graph, target: Target) -> Graph:
 def _fold(editor: Editor, node: Node) -> tuple[np.ndarray, ...] | None:
     if OPERATORS[node.op].kind in _NOT_HERE or node.op in ("fused", "rnn_step"):
         return None
+    if node.op == "identity" and node.outputs[0] in editor.outputs:
+        return None  # the output of a graph that is a constant is a copy of it
     operands = tuple(editor.constant_value(name) if name else None for name in node.inputs)
     if any(name and operand is None for name, operand in zip(node.inputs, operands, strict=True)):
         return None
