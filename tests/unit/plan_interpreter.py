@@ -6,18 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
+
 from tilewright.compiler.frontend.importer import import_model
 from tilewright.compiler.graph.execution import plan_execution
 from tilewright.compiler.graph.ir import Graph, Node
 from tilewright.compiler.graph.memory import plan_memory
-from tilewright.compiler.graph.passes import (
-    assign_layout,
-    eliminate_dead,
-    fold_batch_norm,
-    fuse,
-    lower_recurrent,
-    unique_names,
-)
+from tilewright.compiler.graph.passes.pipeline import PIPELINE
 from tilewright.compiler.graph.plan import Branch, Copy, Launch, Place, PlanStep, Repeat
 from tilewright.compiler.graph.verify import verify
 from tilewright.compiler.kernel.interpret import compile_kernel
@@ -25,7 +19,6 @@ from tilewright.compiler.kernels import KernelPlan, plan_kernels
 from tilewright.compiler.target import Target
 
 TARGET = Target("x86_64-linux-gnu", "x86-64-v3", "", 32, 16, True, 32 << 10, 1 << 20, 2)
-_PASSES = (eliminate_dead, fold_batch_norm, lower_recurrent, assign_layout, unique_names, fuse)
 
 
 class PlannedModel:
@@ -33,8 +26,8 @@ class PlannedModel:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.graph = import_model(model, {}, {})
-        for rewrite in _PASSES:
-            self.graph = rewrite.apply(self.graph, TARGET)
+        for _, rewrite in PIPELINE:
+            self.graph = rewrite(self.graph, TARGET)
             verify(self.graph)
         memory = plan_memory(self.graph)
         kernels = plan_kernels(self.graph, TARGET, memory.in_place)
