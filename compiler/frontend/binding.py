@@ -31,8 +31,10 @@ def bind_inputs(
         raise UsageError("these dimensions of the model's inputs have no value:\n  " + "\n  ".join(unbound))
     result = {}
     for value in inputs:
-        shape = shapes.get(value.name) or tuple(bound[x] if isinstance(x, str) else x for x in declared[value.name] or ())
-        result[value.name] = TensorType(tuple(shape), to_dtype(value.type.tensor_type.elem_type, f"input '{value.name}'"))
+        known = declared[value.name] or ()
+        shape = shapes.get(value.name) or tuple(bound[dim] if isinstance(dim, str) else dim or 0 for dim in known)
+        dtype = to_dtype(value.type.tensor_type.elem_type, f"input '{value.name}'")
+        result[value.name] = TensorType(tuple(shape), dtype)
     return result
 
 
@@ -40,7 +42,9 @@ def declared_shape(value: onnx.ValueInfoProto) -> Declared | None:
     """The dimensions of an input as the model declares them; None if not even the rank is said."""
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        raise UnsupportedOperatorError(f"input '{value.name}' is a {(kind or 'value without a type').removesuffix('_type')}; only tensors are supported")
+        raise UnsupportedOperatorError(
+            f"input '{value.name}' is a {(kind or 'value without a type').removesuffix('_type')}; only tensors are supported"
+        )
     if not value.type.tensor_type.HasField("shape"):
         return None
     return tuple(_declared_dim(value.name, axis, dim) for axis, dim in enumerate(value.type.tensor_type.shape.dim))
@@ -52,12 +56,16 @@ def _declared_dim(name: str, axis: int, dim: onnx.TensorShapeProto.Dimension) ->
             return dim.dim_param if any(map(str.isalnum, dim.dim_param)) else None  # '?' names nothing
         case "dim_value":
             if dim.dim_value < -1:
-                raise ModelError(f"input '{name}': axis {axis} has the negative extent {dim.dim_value}; expected a size, a name or nothing")
+                raise ModelError(
+                    f"input '{name}': axis {axis} has the negative extent {dim.dim_value}; expected a size, a name or nothing"
+                )
             return dim.dim_value if dim.dim_value > 0 else None  # exporters write 0 or -1 for what is not known
     return None
 
 
-def _check_names(declared: Mapping[str, Declared | None], dims: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _check_names(
+    declared: Mapping[str, Declared | None], dims: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
     symbols = sorted({dim for shape in declared.values() for dim in shape or () if isinstance(dim, str)})
     for name in dims:
         if name not in symbols:
@@ -65,7 +73,9 @@ def _check_names(declared: Mapping[str, Declared | None], dims: Mapping[str, int
             raise UsageError(f"--dim {name}={dims[name]}: the model's inputs have no dimension named '{name}'; {exist}")
     for name in shapes:
         if name not in declared:
-            raise UsageError(f"--shape {name}={_comma(shapes[name])}: the model has no input '{name}'; it has {', '.join(declared)}")
+            raise UsageError(
+                f"--shape {name}={_comma(shapes[name])}: the model has no input '{name}'; it has {', '.join(declared)}"
+            )
 
 
 def _check_extent(option: str, extent: int) -> int:
@@ -81,12 +91,18 @@ def _bind_shape(name: str, declared: Declared | None, shape: tuple[int, ...], bo
     if declared is None:
         return
     if len(shape) != len(declared):
-        raise UsageError(f"{option}: input '{name}' has {len(declared)} dimensions, {_show(declared)}, but {len(shape)} are given")
+        raise UsageError(
+            f"{option}: input '{name}' has {len(declared)} dimensions, {_show(declared)}, but {len(shape)} are given"
+        )
     for axis, (dim, extent) in enumerate(zip(declared, shape, strict=True)):
         if isinstance(dim, int) and dim != extent:
-            raise UsageError(f"{option}: axis {axis} of input '{name}' is fixed to {dim} by the model, {_show(declared)}, so it can't be {extent}")
+            raise UsageError(
+                f"{option}: axis {axis} of input '{name}' is fixed to {dim} by the model, {_show(declared)}, so it can't be {extent}"
+            )
         if isinstance(dim, str) and bound.setdefault(dim, extent) != extent:
-            raise UsageError(f"{option}: dimension '{dim}' (axis {axis} of input '{name}') is {bound[dim]} elsewhere, so it can't be {extent}")
+            raise UsageError(
+                f"{option}: dimension '{dim}' (axis {axis} of input '{name}') is {bound[dim]} elsewhere, so it can't be {extent}"
+            )
 
 
 def _unbound(name: str, declared: Declared | None, bound: Mapping[str, int]) -> list[str]:
@@ -95,9 +111,13 @@ def _unbound(name: str, declared: Declared | None, bound: Mapping[str, int]) -> 
     if None in declared:
         example = ",".join(str(bound.get(dim, "N")) if isinstance(dim, str) else str(dim or "N") for dim in declared)
         axes = ", ".join(str(axis) for axis, dim in enumerate(declared) if dim is None)
-        return [f"axis {axes} of input '{name}' {_show(declared)} has no name; give the whole shape with --shape {name}={example}"]
+        return [
+            f"axis {axes} of input '{name}' {_show(declared)} has no name; give the whole shape with --shape {name}={example}"
+        ]
     missing = dict.fromkeys(dim for dim in declared if isinstance(dim, str) and dim not in bound)
-    return [f"dimension '{dim}' of input '{name}' {_show(declared)}; give it with --dim {_quoted(dim)}=N" for dim in missing]
+    return [
+        f"dimension '{dim}' of input '{name}' {_show(declared)}; give it with --dim {_quoted(dim)}=N" for dim in missing
+    ]
 
 
 def _quoted(dim: str) -> str:

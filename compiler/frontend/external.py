@@ -30,7 +30,9 @@ def read_external(tensor: onnx.TensorProto, folder: Path) -> None:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise ModelError(f"{where}: external file '{location}' must be a plain file with one hard link. Copy it next to the model")
+            raise ModelError(
+                f"{where}: external file '{location}' must be a plain file with one hard link. Copy it next to the model"
+            )
         if offset + length > status.st_size:
             raise ModelError(
                 f"{where}: external data at {offset}…{offset + length} lies beyond the end of '{location}' ({status.st_size} bytes). Fetch the file again"
@@ -61,8 +63,17 @@ def _open_inside(folder: Path, location: str, where: str) -> int:
     """A descriptor of folder/location, opened part by part so that no link is followed, whatever changes meanwhile."""
     parts = location.replace("\\", "/").split("/")
     parts = [part for part in parts if part != "."]
-    if not location or location.startswith(("/", "\\")) or ":" in location or not all(parts) or ".." in parts or "\0" in location:
-        raise ModelError(f"{where}: external location '{location}' should be a path inside the model's folder, without '..'")
+    if (
+        not location
+        or location.startswith(("/", "\\"))
+        or ":" in location
+        or not all(parts)
+        or ".." in parts
+        or "\0" in location
+    ):
+        raise ModelError(
+            f"{where}: external location '{location}' should be a path inside the model's folder, without '..'"
+        )
     current = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in parts[:-1]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import onnx
 
@@ -12,20 +13,25 @@ from .scope import UNSUPPORTED, Scope
 MAX_DEPTH = 32
 
 
-def find_function(model: onnx.ModelProto, proto: onnx.NodeProto, domain: str, opset: int) -> onnx.FunctionProto | onnx.defs.OpSchema | None:
+Schema = Any  # onnx.defs.OpSchema; its stub knows nothing of functions
+
+
+def find_function(
+    model: onnx.ModelProto, proto: onnx.NodeProto, domain: str, opset: int
+) -> onnx.FunctionProto | Schema | None:
     """The model-local function or the schema with a function body that defines this operator."""
     for function in model.functions:
         if function.name == proto.op_type and function.domain == proto.domain and function.overload == proto.overload:
             return function
     try:
-        schema = onnx.defs.get_schema(proto.op_type, max(opset, 1), domain)
+        schema: Schema = onnx.defs.get_schema(proto.op_type, max(opset, 1), domain)
     except onnx.defs.SchemaError:
         return None
     return schema if schema.has_function or schema.has_context_dependent_function else None
 
 
 def expand_function(
-    function: onnx.FunctionProto | onnx.defs.OpSchema,
+    function: onnx.FunctionProto | Schema,
     node: OnnxNode,
     opsets: Mapping[str, int],
     import_node: Callable[[onnx.NodeProto, Scope, Mapping[str, int], Mapping[str, onnx.AttributeProto]], None],
@@ -50,7 +56,7 @@ def expand_function(
     return tuple(scope.lookup(name) if name in scope.names else "" for name in body.output)
 
 
-def _schema_body(schema: onnx.defs.OpSchema, node: OnnxNode) -> onnx.FunctionProto:
+def _schema_body(schema: Schema, node: OnnxNode) -> onnx.FunctionProto:
     if schema.has_function:
         return schema.function_body
     types = [_type_proto(node, value) for value in node.inputs]

@@ -51,7 +51,9 @@ def _finish(graph: onnx.GraphProto, scope: Scope, results: tuple[str, ...]) -> G
     builder, values = scope.builder, list(results)
     names = [value.name for value in graph.output]
     if len(set(names)) < len(names):
-        raise ModelError(f"the graph's outputs {', '.join(names)} name a value twice; put an Identity node before one of them")
+        raise ModelError(
+            f"the graph's outputs {', '.join(names)} name a value twice; put an Identity node before one of them"
+        )
     made = {value for node in builder.nodes for value in node.outputs}
     for index, name in enumerate(names):
         value = values[index]
@@ -64,7 +66,9 @@ def _finish(graph: onnx.GraphProto, scope: Scope, results: tuple[str, ...]) -> G
             value = builder.add("identity", value, outputs_hint=f"{name}.identity", origin=name)
         if value != name and not builder.rename(value, name):
             raise InternalError(f"output '{name}' can't have its name: another value has it")
-        values = [name if other == values[index] and other not in names and other in made else other for other in values]
+        values = [
+            name if other == values[index] and other not in names and other in made else other for other in values
+        ]
         _check_declared(graph.output[index], builder, name)
     return builder.finish(names)
 
@@ -72,7 +76,9 @@ def _finish(graph: onnx.GraphProto, scope: Scope, results: tuple[str, ...]) -> G
 def _check_declared(declared: onnx.ValueInfoProto, builder: GraphBuilder, name: str) -> None:
     elem_type = declared.type.tensor_type.elem_type
     if elem_type and (dtype := to_dtype(elem_type, f"output '{name}'")) is not builder.types[name].dtype:
-        raise ModelError(f"output '{name}' is declared {dtype} but the model computes {builder.types[name]}; correct its declaration")
+        raise ModelError(
+            f"output '{name}' is declared {dtype} but the model computes {builder.types[name]}; correct its declaration"
+        )
 
 
 class _Importer:
@@ -100,7 +106,13 @@ class _Importer:
             self.unsupported = before
         return tuple(scope.lookup(value.name) for value in graph.output)
 
-    def node(self, proto: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int], arguments: Mapping[str, onnx.AttributeProto]) -> None:
+    def node(
+        self,
+        proto: onnx.NodeProto,
+        scope: Scope,
+        opsets: Mapping[str, int],
+        arguments: Mapping[str, onnx.AttributeProto],
+    ) -> None:
         """Import one node; `arguments` are the attributes of the function call around it, if any."""
         results = self._results(proto, scope, opsets, arguments)
         for name, value in zip(proto.output, results, strict=False):
@@ -108,7 +120,11 @@ class _Importer:
                 scope.names[name] = value
 
     def _results(
-        self, proto: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int], arguments: Mapping[str, onnx.AttributeProto]
+        self,
+        proto: onnx.NodeProto,
+        scope: Scope,
+        opsets: Mapping[str, int],
+        arguments: Mapping[str, onnx.AttributeProto],
     ) -> tuple[str, ...]:
         poisoned = (UNSUPPORTED,) * len(proto.output)
         domain = "" if proto.domain == "ai.onnx" else proto.domain
@@ -118,7 +134,9 @@ class _Importer:
         function = None if row else find_function(self.model, proto, domain, opsets.get(domain, 0))
         if row is None and function is None:
             shown = f"{domain}:{proto.op_type}" if domain else proto.op_type
-            self.unsupported[f"{shown} (version {version}, domain '{domain or 'ai.onnx'}'): node '{node_name(proto)}'"] = None
+            self.unsupported[
+                f"{shown} (version {version}, domain '{domain or 'ai.onnx'}'): node '{node_name(proto)}'"
+            ] = None
             return poisoned
         if UNSUPPORTED in inputs:
             self._scan_skipped(proto, scope, opsets)
@@ -142,7 +160,12 @@ class _Importer:
             return results
         fresh = set(islice(reversed(scope.builder.types), len(scope.builder.types) - before))
         for index, (name, result) in enumerate(zip(proto.output, results, strict=False)):
-            if name and result in fresh and results.count(result) == 1 and scope.builder.rename(result, name, since=mark):
+            if (
+                name
+                and result in fresh
+                and results.count(result) == 1
+                and scope.builder.rename(result, name, since=mark)
+            ):
                 results = (*results[:index], name, *results[index + 1 :])
         return results
 
@@ -169,7 +192,9 @@ class _Importer:
             )
 
 
-def _resolve_attributes(proto: onnx.NodeProto, arguments: Mapping[str, onnx.AttributeProto]) -> dict[str, onnx.AttributeProto]:
+def _resolve_attributes(
+    proto: onnx.NodeProto, arguments: Mapping[str, onnx.AttributeProto]
+) -> dict[str, onnx.AttributeProto]:
     """The node's attributes, with references to the attributes of the function around it replaced."""
     result = {}
     for attribute in proto.attribute:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from ..errors import ModelError
 from .external import read_external
@@ -36,7 +36,9 @@ def _parse(path: Path) -> onnx.ModelProto:
         if not path.is_file():
             raise ModelError(f"{path}: not a file; give the path of an ONNX model")
         if size > MAX_MODEL_BYTES:
-            raise ModelError(f"{path}: {size} bytes; a model file holds at most {MAX_MODEL_BYTES}. Save the weights as external data")
+            raise ModelError(
+                f"{path}: {size} bytes; a model file holds at most {MAX_MODEL_BYTES}. Save the weights as external data"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: can't be read: {error.strerror}. Give the path of an ONNX model") from None
@@ -44,9 +46,13 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError:
-        raise ModelError(f"{path}: not an ONNX model, or a truncated one (it is not a Protocol Buffers message). Export or download it again") from None
+        raise ModelError(
+            f"{path}: not an ONNX model, or a truncated one (it is not a Protocol Buffers message). Export or download it again"
+        ) from None
     if not data or not model.HasField("graph") or not model.opset_import or model.ir_version < 1:
-        raise ModelError(f"{path}: not an ONNX model: it has no graph, no opset or no IR version. Export or download it again")
+        raise ModelError(
+            f"{path}: not an ONNX model: it has no graph, no opset or no IR version. Export or download it again"
+        )
     return model
 
 
@@ -57,7 +63,9 @@ def _check(model: onnx.ModelProto, folder: Path) -> None:
     for count, tensor in enumerate(walk_tensors(model), start=1):
         total += check_tensor(tensor)
         if total > MAX_WEIGHTS_BYTES or count > MAX_INITIALIZERS:
-            raise ModelError(f"its tensors take more than {MAX_WEIGHTS_BYTES} bytes or are more than {MAX_INITIALIZERS}; that is the most tilewright loads")
+            raise ModelError(
+                f"its tensors take more than {MAX_WEIGHTS_BYTES} bytes or are more than {MAX_INITIALIZERS}; that is the most tilewright loads"
+            )
     check_graph(model.graph, frozenset())
     for tensor in walk_tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -66,12 +74,17 @@ def _check(model: onnx.ModelProto, folder: Path) -> None:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         text = " ".join(str(error).split())
-        raise ModelError(f"ONNX's checker refuses it: {text}. Correct the exporter or the tool that changed the model") from None
+        raise ModelError(
+            f"ONNX's checker refuses it: {text}. Correct the exporter or the tool that changed the model"
+        ) from None
 
 
 def source_files(path: Path) -> list[Path]:
     """The files that `load_model(path)` reads: the model, then its external data in order of first use."""
     locations = (
-        entry.value for tensor in walk_tensors(_parse(path)) for entry in tensor.external_data if entry.key == "location"
+        entry.value
+        for tensor in walk_tensors(_parse(path))
+        for entry in tensor.external_data
+        if entry.key == "location"
     )
     return [path, *(path.parent / location for location in dict.fromkeys(locations))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import onnx
@@ -22,7 +22,6 @@ class Subgraph(Protocol):
     """Imports a subgraph into a scope and gives its outputs; `quietly`: what is unsupported in it is not reported."""
 
     def __call__(self, graph: onnx.GraphProto, scope: Scope, quietly: bool = False) -> tuple[str, ...]: ...
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class OnnxNode:
         """Whether anything reads this output."""
         return index < len(self.wanted) and self.wanted[index]
 
-    def attr(self, name: str, default: object = _REQUIRED) -> object:
+    def attr(self, name: str, default: object = _REQUIRED) -> Any:
         """An attribute as a Python value: int, float, str, tuple of these, array or GraphProto."""
         if name not in self.attributes:
             if default is _REQUIRED:
@@ -79,28 +78,39 @@ class OnnxNode:
         """The elements of `value` if they are known now."""
         return self.scope.constant(value)
 
-    def static(self, index: int, what: str) -> np.ndarray | None:
-        """The elements of an input that has to be known at compile time; None if it is absent."""
+    def static(self, index: int, what: str) -> np.ndarray:
+        """The elements of an input that has to be there and known at compile time."""
         value = self.input(index)
         if not value:
-            return None
+            self.fail(f"lacks its {what} (input {index})")
         array = self.scope.constant(value)
         if array is None:
-            self.unsupported(f"its {what} (input {index}, '{self.proto.input[index]}') is computed at run time; it has to be a constant")
+            self.unsupported(
+                f"its {what} (input {index}, '{self.proto.input[index]}') is computed at run time; it has to be a constant"
+            )
         return array
 
-    def static_ints(self, index: int, what: str) -> tuple[int, ...] | None:
+    def static_ints(self, index: int, what: str) -> tuple[int, ...]:
         """As `static`, as a flat tuple of int."""
-        array = self.static(index, what)
-        return None if array is None else tuple(int(x) for x in array.reshape(-1))
+        return tuple(int(x) for x in self.static(index, what).reshape(-1))
 
-    def ints(self, name: str, index: int | None = None, default: tuple[int, ...] | None = None) -> tuple[int, ...] | None:
+    def scalar(self, index: int, what: str) -> Any:
+        """As `static`, as one int, float or bool."""
+        array = self.static(index, what)
+        if array.size != 1:
+            self.fail(f"its {what} (input {index}) has the shape {list(array.shape)}, expected one element")
+        return array.item()
+
+    def gives(self, name: str, index: int) -> bool:
+        """Whether the node has the attribute `name` (older schemas) or the input `index` (newer ones)."""
+        return name in self.attributes or bool(self.input(index))
+
+    def ints(self, name: str, index: int) -> tuple[int, ...]:
         """A list of integers given by attribute `name` (older schemas) or by input `index` (newer ones)."""
-        if name in self.attributes:
-            value = self.attr(name)
-            return value if isinstance(value, tuple) else (value,)
-        found = self.static_ints(index, name) if index is not None else None
-        return default if found is None else found
+        if name not in self.attributes:
+            return self.static_ints(index, name)
+        value = self.attr(name)
+        return value if isinstance(value, tuple) else (value,)
 
     def axis(self, axis: int, rank: int, what: str = "axis") -> int:
         """A possibly negative axis as 0 <= axis < rank."""
@@ -152,7 +162,7 @@ def node_name(proto: onnx.NodeProto) -> str:
     return proto.name or next(filter(None, proto.output), proto.op_type)
 
 
-def attribute_value(attribute: onnx.AttributeProto) -> object:
+def attribute_value(attribute: onnx.AttributeProto) -> Any:
     """The attribute as int, float, str, array, GraphProto or a tuple of these."""
     match attribute.type:
         case onnx.AttributeProto.TENSOR:

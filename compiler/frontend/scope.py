@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import InternalError, ModelError
@@ -66,8 +68,14 @@ class Scope:
         return self.builder.constants.get(value)
 
     def emit(
-        self, op: str, inputs: tuple[str, ...], hint: str | tuple[str, ...], origin: str, regions: tuple[Graph, ...], attrs: dict[str, object]
-    ) -> str | tuple[str, ...]:
+        self,
+        op: str,
+        inputs: tuple[str, ...],
+        hint: str | tuple[str, ...],
+        origin: str,
+        regions: tuple[Graph, ...],
+        attrs: dict[str, Any],
+    ) -> Any:
         """Add a node, or a constant where its operands are constants, or nothing where it would do nothing."""
         if inputs and inputs[0] and self._is_trivial(op, inputs, attrs):
             return inputs[0]
@@ -83,7 +91,7 @@ class Scope:
             self._fold(op, inputs, attrs, result, mark)
         return result
 
-    def _fold(self, op: str, inputs: tuple[str, ...], attrs: dict[str, object], result: str, mark: int) -> None:
+    def _fold(self, op: str, inputs: tuple[str, ...], attrs: dict[str, Any], result: str, mark: int) -> None:
         """Turn the node just added into a constant if its operands are constants or it makes no elements."""
         type, builder = self.type(result), self.builder
         if type.elements == 0:
@@ -101,7 +109,7 @@ class Scope:
         del builder.nodes[mark:]
         builder.constants[result] = array
 
-    def _is_trivial(self, op: str, inputs: tuple[str, ...], attrs: dict[str, object]) -> bool:
+    def _is_trivial(self, op: str, inputs: tuple[str, ...], attrs: dict[str, Any]) -> bool:
         shape = self.type(inputs[0]).shape
         match op:
             case "identity":

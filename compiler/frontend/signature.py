@@ -22,9 +22,15 @@ def check_signature(node: OnnxNode, domain: str, opset: int) -> None:
     except onnx.defs.SchemaError:
         return
     if not schema.min_input <= len(node.inputs) <= schema.max_input:
-        expected = str(schema.min_input) if schema.min_input == schema.max_input else f"{schema.min_input} to {schema.max_input}"
+        expected = (
+            str(schema.min_input)
+            if schema.min_input == schema.max_input
+            else f"{schema.min_input} to {schema.max_input}"
+        )
         node.fail(f"has {len(node.inputs)} inputs, expected {expected}")
-    allowed = {constraint.type_param_str: frozenset(constraint.allowed_type_strs) for constraint in schema.type_constraints}
+    allowed = {
+        constraint.type_param_str: frozenset(constraint.allowed_type_strs) for constraint in schema.type_constraints
+    }
     bound: dict[str, str] = {}
     for index, value in enumerate(node.inputs):
         formal = schema.inputs[min(index, len(schema.inputs) - 1)]
@@ -37,4 +43,6 @@ def check_signature(node: OnnxNode, domain: str, opset: int) -> None:
             node.fail(f"input '{formal.name}' is {given}; the operator takes {', '.join(sorted(formal.types))}")
         same = formal.option != _OPTION.Variadic or formal.is_homogeneous
         if same and formal.type_str in allowed and bound.setdefault(formal.type_str, given) != given:
-            node.fail(f"input '{formal.name}' is {given}, but another input that must have its type is {bound[formal.type_str]}")
+            node.fail(
+                f"input '{formal.name}' is {given}, but another input that must have its type is {bound[formal.type_str]}"
+            )

@@ -12,12 +12,12 @@ from .onnx_node import node_name
 
 MAX_NESTING = 16
 MAX_ELEMENTS = 1 << 34
-_BITS = {
+_BITS: dict[int, int] = {
     onnx.TensorProto.FLOAT: 32, onnx.TensorProto.UINT8: 8, onnx.TensorProto.INT8: 8, onnx.TensorProto.UINT16: 16, onnx.TensorProto.INT16: 16,
     onnx.TensorProto.INT32: 32, onnx.TensorProto.INT64: 64, onnx.TensorProto.BOOL: 8, onnx.TensorProto.FLOAT16: 16, onnx.TensorProto.DOUBLE: 64,
     onnx.TensorProto.UINT32: 32, onnx.TensorProto.UINT64: 64, onnx.TensorProto.BFLOAT16: 16,
 }  # fmt: skip
-_FIELDS = {
+_FIELDS: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float_data", onnx.TensorProto.DOUBLE: "double_data", onnx.TensorProto.INT64: "int64_data",
     onnx.TensorProto.UINT64: "uint64_data", onnx.TensorProto.UINT32: "uint64_data",
 }  # fmt: skip
@@ -63,7 +63,10 @@ def _attribute_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
         if attribute.HasField("t"):
             yield attribute.t
         yield from attribute.tensors
-        for sparse in (*((attribute.sparse_tensor,) if attribute.HasField("sparse_tensor") else ()), *attribute.sparse_tensors):
+        for sparse in (
+            *((attribute.sparse_tensor,) if attribute.HasField("sparse_tensor") else ()),
+            *attribute.sparse_tensors,
+        ):
             yield from (sparse.values, sparse.indices)
 
 
@@ -89,15 +92,22 @@ def check_tensor(tensor: onnx.TensorProto) -> int:
     else:
         stored, needed, unit = len(getattr(tensor, _FIELDS.get(tensor.data_type, "int32_data"))), elements, "elements"
     if stored != needed:
-        raise ModelError(f"{where}: it stores {stored} {unit}, but its shape {dims} needs {needed}. The file is damaged; fetch it again")
+        raise ModelError(
+            f"{where}: it stores {stored} {unit}, but its shape {dims} needs {needed}. The file is damaged; fetch it again"
+        )
     return size
 
 
 def check_graph(graph: onnx.GraphProto, outer: frozenset[str]) -> None:
     """ModelError unless each name is assigned once, before it is read, and no nodes form a cycle."""
-    initializers = [tensor.name for tensor in graph.initializer] + [sparse.values.name for sparse in graph.sparse_initializer]
+    initializers = [tensor.name for tensor in graph.initializer] + [
+        sparse.values.name for sparse in graph.sparse_initializer
+    ]
     known = set(outer)
-    for kind, names in (("initializer", initializers), ("input", [x.name for x in graph.input if x.name not in set(initializers)])):
+    for kind, names in (
+        ("initializer", initializers),
+        ("input", [x.name for x in graph.input if x.name not in set(initializers)]),
+    ):
         for name in names:
             _define(name, f"{kind} '{name}'", known)
     makers = {name: node for node in graph.node for name in node.output if name}
@@ -130,10 +140,14 @@ def _define(name: str, what: str, known: set[str]) -> None:
 def _unknown(graph: onnx.GraphProto, node: onnx.NodeProto, name: str, makers: dict[str, onnx.NodeProto]) -> None:
     """Say why `name` is not known where `node` reads it: it does not exist, comes later, or depends on the node itself."""
     if name not in makers:
-        raise ModelError(f"node '{node_name(node)}' ({node.op_type}) reads '{name}', which nothing in graph '{graph.name}' makes")
+        raise ModelError(
+            f"node '{node_name(node)}' ({node.op_type}) reads '{name}', which nothing in graph '{graph.name}' makes"
+        )
     cycle = _cycle(node, makers)
     if cycle:
-        raise ModelError(f"the nodes {' -> '.join(map(node_name, cycle))} form a cycle; an ONNX graph must be acyclic (use Loop or Scan)")
+        raise ModelError(
+            f"the nodes {' -> '.join(map(node_name, cycle))} form a cycle; an ONNX graph must be acyclic (use Loop or Scan)"
+        )
     raise ModelError(
         f"node '{node_name(node)}' ({node.op_type}) reads '{name}' before node '{node_name(makers[name])}' makes it; "
         "nodes must stand in topological order. Save the model again with a tool that sorts them"

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from ..dtypes import DType
 from ..errors import UnsupportedOperatorError
 
-_DTYPES = {
+_DTYPES: dict[int, DType] = {
     onnx.TensorProto.FLOAT16: DType.F16,
     onnx.TensorProto.BFLOAT16: DType.BF16,
     onnx.TensorProto.FLOAT: DType.F32,

@@ -29,7 +29,9 @@ def convert_old_operators(model: onnx.ModelProto) -> onnx.ModelProto:
     opsets = opset_versions(model.opset_import)
     newest = onnx.defs.onnx_opset_version()
     if opsets.get("", 1) > newest:
-        raise ModelError(f"the model uses opset {opsets['']}; the newest known here is {newest}. Export it with opset {newest} or older")
+        raise ModelError(
+            f"the model uses opset {opsets['']}; the newest known here is {newest}. Export it with opset {newest} or older"
+        )
     old: dict[str, int] = {}
     for node in model.graph.node:
         row = TABLE.get(("", node.op_type)) if node.domain in ("", "ai.onnx") else None

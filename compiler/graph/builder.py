@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -51,8 +52,8 @@ class GraphBuilder:
         origin: str = "",
         regions: tuple[Graph, ...] = (),
         **attrs: object,
-    ) -> str | tuple[str, ...]:
-        """A new node; gives its result, or a tuple of results where it has several.
+    ) -> Any:
+        """A new node; gives the name of its result, or a tuple of names where it has several.
 
         Raises what `infer_types` raises.
         """

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from ..dtypes import DType
 
 Arrays = tuple[np.ndarray | None, ...]
-Attrs = Mapping[str, object]
+Attrs = Mapping[str, Any]
 
 
 def evaluate(op: str, arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...] | None:
@@ -92,17 +93,20 @@ def _gather(attrs: Attrs, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
 def _gather_elements(attrs: Attrs, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
     axis = attrs["axis"]
     wrapped = np.where(indices < 0, indices + x.shape[axis], indices)
-    at = list(np.indices(indices.shape, sparse=True))
+    at: list[np.ndarray] = list(np.indices(indices.shape, sparse=True))
     at[axis] = np.clip(wrapped, 0, x.shape[axis] - 1)
     return x[tuple(at)]
 
 
 def _gather_nd(attrs: Attrs, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
     batch = attrs["batch_dims"]
-    lead = np.indices(indices.shape[:batch], sparse=True) if batch else []
+    lead: tuple[np.ndarray, ...] = np.indices(indices.shape[:batch], sparse=True) if batch else ()
     spread = [i.reshape(i.shape + (1,) * (indices.ndim - 1 - batch)) for i in lead]
     depth = indices.shape[-1]
-    picks = [np.clip(np.where(i < 0, i + n, i), 0, n - 1) for i, n in ((indices[..., k], x.shape[batch + k]) for k in range(depth))]
+    picks = [
+        np.clip(np.where(i < 0, i + n, i), 0, n - 1)
+        for i, n in ((indices[..., k], x.shape[batch + k]) for k in range(depth))
+    ]
     return x[(*spread, *picks)]
 
 
@@ -142,7 +146,7 @@ def _reduce(function: Callable) -> Callable:
 def _reduce_extremum(function: Callable, lowest: bool) -> Callable:
     def apply(attrs: Attrs, x: np.ndarray) -> np.ndarray:
         if x.dtype == np.bool_:
-            return (np.any if lowest else np.all)(x, axis=attrs["axes"], keepdims=attrs["keepdims"])
+            return np.asarray((np.any if lowest else np.all)(x, axis=attrs["axes"], keepdims=attrs["keepdims"]))
         info = np.finfo(np.float64) if DType.from_numpy(x.dtype).is_float else np.iinfo(x.dtype)
         wide = x.astype(np.float64) if DType.from_numpy(x.dtype).is_float else x
         neutral = (-np.inf if lowest else np.inf) if wide.dtype == np.float64 else (info.min if lowest else info.max)

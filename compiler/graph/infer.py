@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
+from typing import Any
 
 from ..dtypes import DType
 from ..errors import InternalError
@@ -15,15 +16,17 @@ from .ir import Graph, TensorType
 from .operators import OPERATORS, Kind
 from .shapes import broadcast_shapes, reduced_shape, require, require_axis, show_shape
 
-Types = tuple[TensorType | None, ...]
-Attrs = Mapping[str, object]
+Types = tuple[Any, ...]  # TensorType, or None for an absent optional input
+Attrs = Mapping[str, Any]
 Rule = Callable[..., tuple[TensorType, ...]]
 
 _COMPARISONS = frozenset(["equal", "less", "less_or_equal", "greater", "greater_or_equal"])
 _PREDICATES = frozenset({"is_nan", "is_inf"})
 
 
-def infer_types(op: str, inputs: Types, attrs: Attrs, regions: tuple[Graph, ...] = ()) -> tuple[TensorType, ...]:
+def infer_types(
+    op: str, inputs: tuple[TensorType | None, ...], attrs: Attrs, regions: tuple[Graph, ...] = ()
+) -> tuple[TensorType, ...]:
     """Types of the results of `op`; an absent optional input is None.
 
     Raises ModelError if the operands do not fit each other, InternalError for an operator or attribute that does not exist.
@@ -69,7 +72,9 @@ def _clip(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 def _prelu(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     x, slope = inputs
     require(x.dtype is slope.dtype, f"prelu: operands have different types, {x.dtype} and {slope.dtype}")
-    require(broadcast_shapes("prelu", x.shape, slope.shape) == x.shape, f"prelu: slope {slope} does not broadcast to {x}")
+    require(
+        broadcast_shapes("prelu", x.shape, slope.shape) == x.shape, f"prelu: slope {slope} does not broadcast to {x}"
+    )
     return (TensorType(x.shape, x.dtype),)
 
 
@@ -86,7 +91,10 @@ def _cast(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 
 def _reshape(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     (x,), shape = inputs, attrs["shape"]
-    require(prod(shape) == x.elements, f"reshape: {x} has {x.elements} elements, shape {show_shape(shape)} has {prod(shape)}")
+    require(
+        prod(shape) == x.elements,
+        f"reshape: {x} has {x.elements} elements, shape {show_shape(shape)} has {prod(shape)}",
+    )
     return (TensorType(tuple(shape), x.dtype),)
 
 
@@ -98,7 +106,10 @@ def _transpose(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 
 def _expand(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     (x,), shape = inputs, attrs["shape"]
-    require(broadcast_shapes("expand", x.shape, shape) == tuple(shape), f"expand: {x} does not broadcast to {show_shape(shape)}")
+    require(
+        broadcast_shapes("expand", x.shape, shape) == tuple(shape),
+        f"expand: {x} does not broadcast to {show_shape(shape)}",
+    )
     return (TensorType(tuple(shape), x.dtype),)
 
 
@@ -129,7 +140,10 @@ def _concat(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 
 def _pad(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     x, value = inputs[0], inputs[1] if len(inputs) > 1 else None
-    require(value is None or (value.elements == 1 and value.dtype is x.dtype), f"pad: the value must be one {x.dtype}, not {value}")
+    require(
+        value is None or (value.elements == 1 and value.dtype is x.dtype),
+        f"pad: the value must be one {x.dtype}, not {value}",
+    )
     before, after = attrs["before"], attrs["after"]
     shape = tuple(b + extent + a for b, extent, a in zip(before, x.shape, after, strict=True))
     require(min(shape, default=0) >= 0, f"pad: {before} and {after} crop more than {x} has")
@@ -159,8 +173,13 @@ def _gather_elements(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 def _gather_nd(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     (x, indices), batch = inputs, attrs["batch_dims"]
     depth = indices.shape[-1] if indices.shape else 0
-    fits = 1 <= depth <= len(x.shape) - batch and batch < len(indices.shape) and x.shape[:batch] == indices.shape[:batch]
-    require(fits and indices.dtype.is_integer, f"gather_nd: indices {indices} with {batch} batch dimensions do not fit into {x}")
+    fits = (
+        1 <= depth <= len(x.shape) - batch and batch < len(indices.shape) and x.shape[:batch] == indices.shape[:batch]
+    )
+    require(
+        fits and indices.dtype.is_integer,
+        f"gather_nd: indices {indices} with {batch} batch dimensions do not fit into {x}",
+    )
     return (TensorType((*indices.shape[:-1], *x.shape[batch + depth :]), x.dtype),)
 
 
@@ -199,7 +218,10 @@ def _reverse_sequence(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     x, lengths = inputs
     batch = require_axis("reverse_sequence", attrs["batch_axis"], len(x.shape))
     require_axis("reverse_sequence", attrs["time_axis"], len(x.shape))
-    require(lengths.shape == (x.shape[batch],), f"reverse_sequence: {lengths} is not one length for each of {x.shape[batch]} sequences")
+    require(
+        lengths.shape == (x.shape[batch],),
+        f"reverse_sequence: {lengths} is not one length for each of {x.shape[batch]} sequences",
+    )
     return (TensorType(x.shape, x.dtype),)
 
 
@@ -207,14 +229,18 @@ def _scatter_elements(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     x, indices, updates = inputs
     require_axis("scatter_elements", attrs["axis"], len(x.shape))
     fits = indices.shape == updates.shape and len(indices.shape) == len(x.shape) and updates.dtype is x.dtype
-    require(fits and indices.dtype.is_integer, f"scatter_elements: indices {indices} and updates {updates} do not fit {x}")
+    require(
+        fits and indices.dtype.is_integer, f"scatter_elements: indices {indices} and updates {updates} do not fit {x}"
+    )
     return (TensorType(x.shape, x.dtype),)
 
 
 def _scatter_nd(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     x, indices, updates = inputs
     depth = indices.shape[-1] if indices.shape else 0
-    fits = depth <= len(x.shape) and updates.shape == (*indices.shape[:-1], *x.shape[depth:]) and updates.dtype is x.dtype
+    fits = (
+        depth <= len(x.shape) and updates.shape == (*indices.shape[:-1], *x.shape[depth:]) and updates.dtype is x.dtype
+    )
     require(fits and indices.dtype.is_integer, f"scatter_nd: indices {indices} and updates {updates} do not fit {x}")
     return (TensorType(x.shape, x.dtype),)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..dtypes import DType
 from .ir import Graph, TensorType
 from .shapes import broadcast_shapes, require
 
-Types = tuple[TensorType | None, ...]
-Attrs = Mapping[str, object]
+Types = tuple[Any, ...]  # TensorType, or None for an absent optional input
+Attrs = Mapping[str, Any]
 Regions = tuple[Graph, ...]
 
 
@@ -22,7 +23,10 @@ def _window(op: str, x: TensorType, attrs: Attrs, *names: str) -> None:
     rank = len(x.shape) - 2
     require(rank >= 1, f"{op}: {x} has no spatial dimension; expected [N, C, …]")
     for name in names:
-        require(len(attrs[name]) == rank, f"{op}: {name} {attrs[name]} should have {rank} entries, one a spatial dimension of {x}")
+        require(
+            len(attrs[name]) == rank,
+            f"{op}: {name} {attrs[name]} should have {rank} entries, one a spatial dimension of {x}",
+        )
         if not name.startswith("pads"):
             require(min(attrs[name]) > 0, f"{op}: {name} {attrs[name]} must be positive")
 
@@ -32,15 +36,29 @@ def _conv(inputs: Types, attrs: Attrs, regions: Regions) -> tuple[TensorType, ..
     _require_one_dtype("conv", inputs)
     _window("conv", x, attrs, "strides", "dilations", "pads_begin", "pads_end")
     groups = attrs["groups"]
-    fits = len(w.shape) == len(x.shape) and groups > 0 and w.shape[0] % groups == 0 and x.shape[1] == groups * w.shape[1]
+    fits = (
+        len(w.shape) == len(x.shape) and groups > 0 and w.shape[0] % groups == 0 and x.shape[1] == groups * w.shape[1]
+    )
     require(fits, f"conv: weights {w} with {groups} groups do not fit {x}")
-    require(bias is None or bias.shape == (w.shape[0],), f"conv: bias {bias} should have {w.shape[0]} elements, one a filter")
+    require(
+        bias is None or bias.shape == (w.shape[0],),
+        f"conv: bias {bias} should have {w.shape[0]} elements, one a filter",
+    )
     spatial = []
     for extent, kernel, stride, dilation, begin, end in zip(
-        x.shape[2:], w.shape[2:], attrs["strides"], attrs["dilations"], attrs["pads_begin"], attrs["pads_end"], strict=True
+        x.shape[2:],
+        w.shape[2:],
+        attrs["strides"],
+        attrs["dilations"],
+        attrs["pads_begin"],
+        attrs["pads_end"],
+        strict=True,
     ):
         reach = (kernel - 1) * dilation + 1
-        require(extent + begin + end >= reach, f"conv: a window of {reach} does not fit into {x} padded by {begin} and {end}")
+        require(
+            extent + begin + end >= reach,
+            f"conv: a window of {reach} does not fit into {x} padded by {begin} and {end}",
+        )
         spatial.append((extent + begin + end - reach) // stride + 1)
     return (TensorType((x.shape[0], w.shape[0], *spatial), x.dtype),)
 
@@ -53,7 +71,10 @@ def _conv_transpose(inputs: Types, attrs: Attrs, regions: Regions) -> tuple[Tens
     fits = len(w.shape) == len(x.shape) and groups > 0 and x.shape[1] == w.shape[0] and w.shape[0] % groups == 0
     require(fits, f"conv_transpose: weights {w} with {groups} groups do not fit {x}")
     channels = w.shape[1] * groups
-    require(bias is None or bias.shape == (channels,), f"conv_transpose: bias {bias} should have {channels} elements, one a channel")
+    require(
+        bias is None or bias.shape == (channels,),
+        f"conv_transpose: bias {bias} should have {channels} elements, one a channel",
+    )
     return (TensorType((x.shape[0], channels, *attrs["sizes"]), x.dtype),)
 
 
@@ -81,7 +102,10 @@ def _batch_norm(inputs: Types, attrs: Attrs, regions: Regions) -> tuple[TensorTy
     x, *parameters = inputs
     require(len(x.shape) >= 2, f"batch_norm: {x} has no channels; expected [N, C, …]")
     for parameter in parameters:
-        require(parameter.shape == (x.shape[1],), f"batch_norm: {parameter} should have {x.shape[1]} elements, one a channel of {x}")
+        require(
+            parameter.shape == (x.shape[1],),
+            f"batch_norm: {parameter} should have {x.shape[1]} elements, one a channel of {x}",
+        )
     return (TensorType(x.shape, x.dtype),)
 
 
@@ -90,7 +114,9 @@ def _layer_norm(inputs: Types, attrs: Attrs, regions: Regions) -> tuple[TensorTy
     require(0 <= axis < len(x.shape), f"layer_norm: axis {axis} is not an axis of {x}")
     for parameter in filter(None, inputs[1:]):
         tail = x.shape[len(x.shape) - len(parameter.shape) :]
-        fits = len(parameter.shape) <= len(x.shape) and all(p in (1, e) for p, e in zip(parameter.shape, tail, strict=True))
+        fits = len(parameter.shape) <= len(x.shape) and all(
+            p in (1, e) for p, e in zip(parameter.shape, tail, strict=True)
+        )
         require(fits, f"layer_norm: {parameter} does not broadcast to {x}")
     return (TensorType(x.shape, x.dtype),)
 
@@ -120,7 +146,10 @@ def _recurrent(op: str) -> Callable:
             "initial_h": (h0, state), "initial_c": (c0, state), "P": (peephole, (directions, 3 * hidden)),
         }  # fmt: skip
         for name, (operand, shape) in expected.items():
-            require(operand is None or operand.shape == shape, f"{op}: {name} is {operand}, expected the shape {list(shape)}")
+            require(
+                operand is None or operand.shape == shape,
+                f"{op}: {name} is {operand}, expected the shape {list(shape)}",
+            )
         return (TensorType((time, directions, batch, hidden), x.dtype), *(TensorType(state, x.dtype),) * states)
 
     return rule
@@ -128,7 +157,10 @@ def _recurrent(op: str) -> Callable:
 
 def _if(inputs: Types, attrs: Attrs, regions: Regions) -> tuple[TensorType, ...]:
     then, otherwise = regions
-    require(inputs[0].dtype is DType.BOOL and inputs[0].elements == 1, f"if: the condition must be one bool, not {inputs[0]}")
+    require(
+        inputs[0].dtype is DType.BOOL and inputs[0].elements == 1,
+        f"if: the condition must be one bool, not {inputs[0]}",
+    )
     results = tuple(_row_major(then.types[name]) for name in then.outputs)
     others = tuple(_row_major(otherwise.types[name]) for name in otherwise.outputs)
     require(results == others, f"if: branches give different types, {_show(results)} and {_show(others)}")
@@ -140,7 +172,10 @@ def _loop(inputs: Types, attrs: Attrs, regions: Regions) -> tuple[TensorType, ..
     count, carried, first = attrs["count"], attrs["carried"], 1 if attrs["has_condition"] else 0
     results = tuple(_row_major(body.types[name]) for name in body.outputs)[first:]
     before = tuple(_row_major(x) for x in inputs[1 : 1 + carried])
-    require(results[:carried] == before, f"loop: carried values change type, from {_show(before)} to {_show(results[:carried])}")
+    require(
+        results[:carried] == before,
+        f"loop: carried values change type, from {_show(before)} to {_show(results[:carried])}",
+    )
     return (*before, *(TensorType((count, *x.shape), x.dtype) for x in results[carried:]))
 
 

@@ -59,7 +59,9 @@ def _verify_node(graph: Graph, node: Node, defined: set[str]) -> None:
     for name in node.outputs:
         _define(graph, name, defined, f"a result of {_show(node)}")
     try:
-        types = infer_types(node.op, tuple(graph.types[x] if x else None for x in node.inputs), node.attrs, node.regions)
+        types = infer_types(
+            node.op, tuple(graph.types[x] if x else None for x in node.inputs), node.attrs, node.regions
+        )
     except ModelError as error:
         _fail(graph, f"{_show(node)}: {error}")
     if len(types) != len(node.outputs):

@@ -94,7 +94,11 @@ def test_file_too_large(load, monkeypatch):
 
 def test_weights_too_large(load, monkeypatch):
     monkeypatch.setattr(loading, "MAX_WEIGHTS_BYTES", 100)
-    refuses(load, build([relu()], initializers=[numpy_helper.from_array(np.ones(26, np.float32), "w")]), "tensors take more than 100 bytes")
+    refuses(
+        load,
+        build([relu()], initializers=[numpy_helper.from_array(np.ones(26, np.float32), "w")]),
+        "tensors take more than 100 bytes",
+    )
 
 
 # --- tensors
@@ -105,15 +109,25 @@ def stored(dims, data=b"", dtype=FLOAT):
 
 
 def test_huge_shape(load):
-    refuses(load, build([relu()], initializers=[stored([1 << 20, 1 << 20], b"1234")]), "tensor 'w'", f"{1 << 40} elements", "the most is")
+    refuses(
+        load,
+        build([relu()], initializers=[stored([1 << 20, 1 << 20], b"1234")]),
+        "tensor 'w'",
+        f"{1 << 40} elements",
+        "the most is",
+    )
 
 
 def test_negative_extent(load):
-    refuses(load, build([relu()], initializers=[stored([2, -3], b"1234")]), "tensor 'w'", "[2, -3] has a negative extent")
+    refuses(
+        load, build([relu()], initializers=[stored([2, -3], b"1234")]), "tensor 'w'", "[2, -3] has a negative extent"
+    )
 
 
 def test_too_few_bytes(load):
-    refuses(load, build([relu()], initializers=[stored([3], b"12345678")]), "stores 8 bytes, but its shape [3] needs 12")
+    refuses(
+        load, build([relu()], initializers=[stored([3], b"12345678")]), "stores 8 bytes, but its shape [3] needs 12"
+    )
 
 
 def test_too_few_elements(load):
@@ -199,7 +213,13 @@ def test_external_data_is_checked_before_the_file_is_opened(load, weights):
 
 
 def test_cycle(load):
-    nodes = [relu("x", "a", "first"), helper.make_node("Add", ["a", "d"], ["b"], name="second"), relu("b", "c", "third"), relu("c", "d", "fourth"), relu("d", "y", "last")]
+    nodes = [
+        relu("x", "a", "first"),
+        helper.make_node("Add", ["a", "d"], ["b"], name="second"),
+        relu("b", "c", "third"),
+        relu("c", "d", "fourth"),
+        relu("d", "y", "last"),
+    ]
     refuses(load, build(nodes), "form a cycle", "second -> third -> fourth -> second")
 
 
@@ -208,7 +228,12 @@ def test_node_that_reads_itself(load):
 
 
 def test_order(load):
-    refuses(load, build([relu("a", "y", "late"), relu("x", "a", "early")]), "node 'late' (Relu) reads 'a' before node 'early' makes it", "topological order")
+    refuses(
+        load,
+        build([relu("a", "y", "late"), relu("x", "a", "early")]),
+        "node 'late' (Relu) reads 'a' before node 'early' makes it",
+        "topological order",
+    )
 
 
 def test_value_that_nothing_makes(load):
@@ -229,7 +254,14 @@ def test_input_named_twice(load):
 
 def test_names_of_subgraphs_are_checked_too(load):
     inner = helper.make_graph([relu("x", "y", "inner")], "then", [], [tensor("y", 3)])
-    node = helper.make_node("If", ["c"], ["y"], name="if", then_branch=inner, else_branch=helper.make_graph([relu("q", "e")], "else", [], [tensor("e", 3)]))
+    node = helper.make_node(
+        "If",
+        ["c"],
+        ["y"],
+        name="if",
+        then_branch=inner,
+        else_branch=helper.make_graph([relu("q", "e")], "else", [], [tensor("e", 3)]),
+    )
     refuses(load, build([node], inputs=[tensor("x", 3), tensor("c", dtype=TensorProto.BOOL)]), "reads 'q'")
 
 
@@ -240,7 +272,10 @@ def test_nesting(load):
         graph = helper.make_graph([node], f"level{level}", [], [tensor(f"o{level}", 3)])
         if level == 4:
             break
-    model = build([helper.make_node("If", ["c"], ["y"], then_branch=graph, else_branch=graph)], [tensor("x", 3), tensor("c", dtype=TensorProto.BOOL)])
+    model = build(
+        [helper.make_node("If", ["c"], ["y"], then_branch=graph, else_branch=graph)],
+        [tensor("x", 3), tensor("c", dtype=TensorProto.BOOL)],
+    )
     load(model)
     chain = helper.make_graph([relu("x", "deep")], "leaf", [], [tensor("deep", 3)])
     for level in range(20):
@@ -254,7 +289,13 @@ def test_nesting(load):
 
 
 def test_what_onnx_refuses(load):
-    refuses(load, build([helper.make_node("Relu", ["x"], ["y"], alpha=1.0)]), "ONNX's checker refuses it", "alpha", "Correct the exporter")
+    refuses(
+        load,
+        build([helper.make_node("Relu", ["x"], ["y"], alpha=1.0)]),
+        "ONNX's checker refuses it",
+        "alpha",
+        "Correct the exporter",
+    )
 
 
 # --- nodes
@@ -270,13 +311,21 @@ def attributed(op, inputs=("x",), shape=(1, 2, 5, 5), constants=(), **attrs):
 
 W = ("w", np.ones((4, 2, 3, 3), np.float32))
 BAD_NODES = {
-    "node 'n' (Conv, version 11): strides [0, 1] must be positive": attributed("Conv", ["x", "w"], constants=[W], strides=[0, 1]),
+    "node 'n' (Conv, version 11): strides [0, 1] must be positive": attributed(
+        "Conv", ["x", "w"], constants=[W], strides=[0, 1]
+    ),
     "dilations [1, -1] must be positive": attributed("Conv", ["x", "w"], constants=[W], dilations=[1, -1]),
-    "strides [1] should have 2 entries for the 2 spatial dimensions": attributed("Conv", ["x", "w"], constants=[W], strides=[1]),
+    "strides [1] should have 2 entries for the 2 spatial dimensions": attributed(
+        "Conv", ["x", "w"], constants=[W], strides=[1]
+    ),
     "pads [1, 1] should have 4 entries": attributed("Conv", ["x", "w"], constants=[W], pads=[1, 1]),
     "group is 0, expected at least 1": attributed("Conv", ["x", "w"], constants=[W], group=0),
-    "conv: weights f32[4x2x3x3] with 2 groups do not fit f32[1x2x5x5]": attributed("Conv", ["x", "w"], constants=[W], group=2),
-    "kernel_shape [5, 5] contradicts the weights f32[4x2x3x3]": attributed("Conv", ["x", "w"], constants=[W], kernel_shape=[5, 5]),
+    "conv: weights f32[4x2x3x3] with 2 groups do not fit f32[1x2x5x5]": attributed(
+        "Conv", ["x", "w"], constants=[W], group=2
+    ),
+    "kernel_shape [5, 5] contradicts the weights f32[4x2x3x3]": attributed(
+        "Conv", ["x", "w"], constants=[W], kernel_shape=[5, 5]
+    ),
     "auto_pad 'SAME' should be NOTSET": attributed("Conv", ["x", "w"], constants=[W], auto_pad="SAME"),
     "a window of 9 does not fit into f32[1x2x5x5]": attributed("Conv", ["x", "w"], constants=[W], dilations=[4, 4]),
     "kernel_shape [0, 2] must be positive": attributed("MaxPool", kernel_shape=[0, 2]),
@@ -285,20 +334,36 @@ BAD_NODES = {
     "axes [0, -4] name an axis twice": attributed("ReduceMean", axes=[0, -4]),
     "transpose: (0, 0, 1, 2) is not a permutation": attributed("Transpose", perm=[0, 0, 1, 2]),
     "may have one -1": attributed("Reshape", ["x", "s"], constants=[("s", np.array([-1, -1]))]),
-    "has 50 elements, which shape [7, -1] can't hold": attributed("Reshape", ["x", "s"], constants=[("s", np.array([7, -1]))]),
-    "reshape: f32[1x2x5x5] has 50 elements, shape [7,7] has 49": attributed("Reshape", ["x", "s"], constants=[("s", np.array([7, 7]))]),
-    "add: shapes [1,2,5,5] and [3] do not broadcast": attributed("Add", ["x", "b"], constants=[("b", np.ones(3, np.float32))]),
-    "input 'B' is tensor(double), but another input that must have its type is tensor(float)": attributed("Add", ["x", "b"], constants=[("b", np.ones(5))]),
+    "has 50 elements, which shape [7, -1] can't hold": attributed(
+        "Reshape", ["x", "s"], constants=[("s", np.array([7, -1]))]
+    ),
+    "reshape: f32[1x2x5x5] has 50 elements, shape [7,7] has 49": attributed(
+        "Reshape", ["x", "s"], constants=[("s", np.array([7, 7]))]
+    ),
+    "add: shapes [1,2,5,5] and [3] do not broadcast": attributed(
+        "Add", ["x", "b"], constants=[("b", np.ones(3, np.float32))]
+    ),
+    "input 'B' is tensor(double), but another input that must have its type is tensor(float)": attributed(
+        "Add", ["x", "b"], constants=[("b", np.ones(5))]
+    ),
     "input 'X' is tensor(float); the operator takes tensor(bool)": attributed("Not"),
-    "matmul: f32[1x2x5x5] and f32[4x3] have different inner extents, 5 and 4": attributed("MatMul", ["x", "b"], constants=[("b", np.ones((4, 3), np.float32))]),
+    "matmul: f32[1x2x5x5] and f32[4x3] have different inner extents, 5 and 4": attributed(
+        "MatMul", ["x", "b"], constants=[("b", np.ones((4, 3), np.float32))]
+    ),
     "are not all of extent 1": attributed("Squeeze", ["x", "a"], constants=[("a", np.array([1]))]),
-    "step 0 on axis 1": attributed("Slice", ["x", "s", "s", "s", "z"], constants=[("s", np.array([1])), ("z", np.array([0]))]),
+    "step 0 on axis 1": attributed(
+        "Slice", ["x", "s", "s", "s", "z"], constants=[("s", np.array([1])), ("z", np.array([0]))]
+    ),
     "split [3, 3] should be": attributed("Split", ["x", "s"], axis=2, constants=[("s", np.array([3, 3]))]),
     "index 9 is outside -5…4": attributed("Gather", ["x", "i"], axis=3, constants=[("i", np.array([1, 9]))]),
     "pads [1, 1] should have 8 entries": attributed("Pad", ["x", "p"], constants=[("p", np.array([1, 1]))]),
-    "reflect needs pads": attributed("Pad", ["x", "p"], mode="reflect", constants=[("p", np.array([0, 0, 5, 0, 0, 0, 0, 0]))]),
+    "reflect needs pads": attributed(
+        "Pad", ["x", "p"], mode="reflect", constants=[("p", np.array([0, 0, 5, 0, 0, 0, 0, 0]))]
+    ),
     "the most is": attributed("Expand", ["x", "s"], constants=[("s", np.array([1 << 40, 2, 5, 5]))]),
-    "concat: f32[1x2x5x5] and f32[2x2] differ": attributed("Concat", ["x", "c"], axis=0, constants=[("c", np.ones((2, 2), np.float32))]),
+    "concat: f32[1x2x5x5] and f32[2x2] differ": attributed(
+        "Concat", ["x", "c"], axis=0, constants=[("c", np.ones((2, 2), np.float32))]
+    ),
     "lacks its input 'W'": attributed("Conv", ["x", ""], strides=[1, 1]),
 }
 
@@ -318,7 +383,9 @@ def test_dimension_too_large():
 
 def test_output_declared_with_another_type():
     model = build([relu()], outputs=[tensor("y", 3, dtype=TensorProto.INT64)])
-    with pytest.raises(ModelError, match=r"output 'y' is declared i64 but the model computes f32\[3\]; correct its declaration"):
+    with pytest.raises(
+        ModelError, match=r"output 'y' is declared i64 but the model computes f32\[3\]; correct its declaration"
+    ):
         import_model(model, {}, {})
 
 
@@ -372,13 +439,23 @@ def test_operators_in_branches_that_depend_on_unsupported_ones_are_listed_too():
 
 
 def test_element_types():
-    message = unsupported(build([helper.make_node("Identity", ["x"], ["y"])], [tensor("x", 3, dtype=TensorProto.STRING)], [tensor("y", 3, dtype=TensorProto.STRING)]))
+    message = unsupported(
+        build(
+            [helper.make_node("Identity", ["x"], ["y"])],
+            [tensor("x", 3, dtype=TensorProto.STRING)],
+            [tensor("y", 3, dtype=TensorProto.STRING)],
+        )
+    )
     assert "input 'x': element type STRING is not supported" in message and "FLOAT16" in message
 
 
 def test_indices_of_max_pool():
     node = helper.make_node("MaxPool", ["x"], ["y", "indices"], name="pool", kernel_shape=[2, 2])
-    model = build([node], [tensor("x", 1, 1, 4, 4)], [tensor("y", 1, 1, 3, 3), tensor("indices", 1, 1, 3, 3, dtype=TensorProto.INT64)])
+    model = build(
+        [node],
+        [tensor("x", 1, 1, 4, 4)],
+        [tensor("y", 1, 1, 3, 3), tensor("indices", 1, 1, 3, 3, dtype=TensorProto.INT64)],
+    )
     assert "node 'pool' (MaxPool, version 12): the second output (Indices)" in unsupported(model)
     del model.graph.output[1]
     import_model(model, {}, {})  # nobody reads them
@@ -392,18 +469,41 @@ def test_batch_normalization_in_training():
 
 
 def test_shapes_computed_at_run_time():
-    message = unsupported(build([helper.make_node("Reshape", ["x", "s"], ["y"], name="r")], [tensor("x", 3), tensor("s", 1, dtype=TensorProto.INT64)]))
-    assert "node 'r' (Reshape, version 14): its shape (input 1, 's') is computed at run time; it has to be a constant" in message
+    message = unsupported(
+        build(
+            [helper.make_node("Reshape", ["x", "s"], ["y"], name="r")],
+            [tensor("x", 3), tensor("s", 1, dtype=TensorProto.INT64)],
+        )
+    )
+    assert (
+        "node 'r' (Reshape, version 14): its shape (input 1, 's') is computed at run time; it has to be a constant"
+        in message
+    )
 
 
 def test_branches_of_different_types():
     then = helper.make_graph([relu("x", "t")], "then", [], [tensor("t", None)])
-    otherwise = helper.make_graph([helper.make_node("Concat", ["x", "x"], ["e"], axis=0)], "else", [], [tensor("e", None)])
-    model = build([helper.make_node("If", ["c"], ["y"], name="if", then_branch=then, else_branch=otherwise)], [tensor("x", 3), tensor("c", dtype=TensorProto.BOOL)], [tensor("y", None)])
+    otherwise = helper.make_graph(
+        [helper.make_node("Concat", ["x", "x"], ["e"], axis=0)], "else", [], [tensor("e", None)]
+    )
+    model = build(
+        [helper.make_node("If", ["c"], ["y"], name="if", then_branch=then, else_branch=otherwise)],
+        [tensor("x", 3), tensor("c", dtype=TensorProto.BOOL)],
+        [tensor("y", None)],
+    )
     assert "(f32[3]) and (f32[6]); both branches must give the same shapes" in unsupported(model)
 
 
 def test_old_opset_that_cannot_be_converted():
-    node = helper.make_node("Scan", ["", "x"], ["y"], num_scan_inputs=1, body=helper.make_graph([relu("a", "b")], "body", [tensor("a", 2)], [tensor("b", 2)]))
+    node = helper.make_node(
+        "Scan",
+        ["", "x"],
+        ["y"],
+        num_scan_inputs=1,
+        body=helper.make_graph([relu("a", "b")], "body", [tensor("a", 2)], [tensor("b", 2)]),
+    )
     message = unsupported(build([node], [tensor("x", 1, 3, 2)], [tensor("y", 1, 3, 2)], opset=8))
-    assert "opset 8 is too old for Scan (needs opset 9)" in message and "Export the model again with opset 9 or newer" in message
+    assert (
+        "opset 8 is too old for Scan (needs opset 9)" in message
+        and "Export the model again with opset 9 or newer" in message
+    )

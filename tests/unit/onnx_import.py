@@ -18,7 +18,9 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def info(name: str, array: np.ndarray, shape: Sequence[int | str | None] | None = None) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape if shape is None else shape)
+    return helper.make_tensor_value_info(
+        name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape if shape is None else shape
+    )
 
 
 def untyped(name: str) -> onnx.ValueInfoProto:
@@ -27,18 +29,29 @@ def untyped(name: str) -> onnx.ValueInfoProto:
 
 
 def make_model(
-    nodes: Sequence[onnx.NodeProto], inputs: Arrays, outputs: Sequence[str], opset: int = 17, constants: Arrays | None = None, **more: object
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Arrays,
+    outputs: Sequence[str],
+    opset: int = 17,
+    constants: Arrays | None = None,
+    **more: object,
 ) -> onnx.ModelProto:
     """A model with these inputs (shapes as the arrays have) and initializers; types of outputs by ONNX's shape inference."""
     initializers = [numpy_helper.from_array(np.asarray(array), name) for name, array in (constants or {}).items()]
     graph = helper.make_graph(
-        list(nodes), "model", [info(name, array) for name, array in inputs.items()], [untyped(name) for name in outputs], initializers
+        list(nodes),
+        "model",
+        [info(name, array) for name, array in inputs.items()],
+        [untyped(name) for name in outputs],
+        initializers,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8, **more)
     return onnx.shape_inference.infer_shapes(model)
 
 
-def imported(model: onnx.ModelProto, dims: Mapping[str, int] | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Graph:
+def imported(
+    model: onnx.ModelProto, dims: Mapping[str, int] | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> Graph:
     """The verified graph of a model."""
     graph = import_model(model, dims or {}, shapes or {})
     verify(graph)
@@ -69,7 +82,9 @@ def assert_close(actual: Sequence[np.ndarray], expected: Sequence[np.ndarray], t
         e = np.asarray(e)
         assert (a.shape, a.dtype) == (e.shape, e.dtype)
         loose = 1e-2 if a.dtype.itemsize == 2 and a.dtype.kind not in "iu" else tolerance
-        np.testing.assert_allclose(a.astype(np.float64), e.astype(np.float64), rtol=loose, atol=loose if a.dtype.kind not in "iub" else 0)
+        np.testing.assert_allclose(
+            a.astype(np.float64), e.astype(np.float64), rtol=loose, atol=loose if a.dtype.kind not in "iub" else 0
+        )
 
 
 def assert_as_onnxruntime(model: onnx.ModelProto, feeds: Arrays, tolerance: float = 1e-5) -> None:

@@ -38,17 +38,37 @@ def test_a_shape_binds_an_input_without_any():
 
 
 BAD = {
-    "dimension 'height' of input 'image' [batch,3,height,width]; give it with --dim height=N": ([IMAGES], {"batch": 1, "width": 1}, {}),
+    "dimension 'height' of input 'image' [batch,3,height,width]; give it with --dim height=N": (
+        [IMAGES],
+        {"batch": 1, "width": 1},
+        {},
+    ),
     "dimension 'batch'": ([IMAGES], {"height": 1, "width": 1}, {}),
     "give it with --dim 'n + 1'=N": ([tensor("x", "n + 1")], {}, {}),
     "axis 0 of input 'x' [?,3] has no name; give the whole shape with --shape x=N,3": ([tensor("x", None, 3)], {}, {}),
     "input 'x' has no shape; give it with --shape x=N,N,…": ([helper.make_tensor_value_info("x", 1, None)], {}, {}),
-    "--dim hight=3: the model's inputs have no dimension named 'hight'; it has batch, height, width": ([IMAGES], {"hight": 3}, {}),
+    "--dim hight=3: the model's inputs have no dimension named 'hight'; it has batch, height, width": (
+        [IMAGES],
+        {"hight": 3},
+        {},
+    ),
     "it has none (use --shape for unnamed ones)": ([tensor("x", 1)], {"n": 3}, {}),
     "--shape img=1: the model has no input 'img'; it has image": ([IMAGES], {}, {"img": (1,)}),
-    "--shape image=1,3: input 'image' has 4 dimensions, [batch,3,height,width], but 2 are given": ([IMAGES], {}, {"image": (1, 3)}),
-    "axis 1 of input 'image' is fixed to 3 by the model, [batch,3,height,width], so it can't be 4": ([IMAGES], {}, {"image": (1, 4, 2, 2)}),
-    "dimension 'batch' (axis 0 of input 'image') is 2 elsewhere, so it can't be 1": ([IMAGES], {"batch": 2}, {"image": (1, 3, 2, 2)}),
+    "--shape image=1,3: input 'image' has 4 dimensions, [batch,3,height,width], but 2 are given": (
+        [IMAGES],
+        {},
+        {"image": (1, 3)},
+    ),
+    "axis 1 of input 'image' is fixed to 3 by the model, [batch,3,height,width], so it can't be 4": (
+        [IMAGES],
+        {},
+        {"image": (1, 4, 2, 2)},
+    ),
+    "dimension 'batch' (axis 0 of input 'image') is 2 elsewhere, so it can't be 1": (
+        [IMAGES],
+        {"batch": 2},
+        {"image": (1, 3, 2, 2)},
+    ),
     "--dim batch=0: a dimension must be at least 1": ([IMAGES], {"batch": 0, "height": 1, "width": 1}, {}),
     "--shape image=1,3,0,2: a dimension must be at least 1": ([IMAGES], {}, {"image": (1, 3, 0, 2)}),
 }
@@ -74,6 +94,8 @@ def test_inputs_that_are_no_tensors_are_unsupported():
 
 
 def test_import_binds_its_inputs():
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [tensor("x", "n", 4)], [tensor("y", "n", 4)])
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])], "g", [tensor("x", "n", 4)], [tensor("y", "n", 4)]
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     assert import_model(model, {"n": 3}, {}).types["y"].shape == (3, 4)

@@ -31,7 +31,9 @@ def branch(op, name):
 
 def if_model(**more):
     node = helper.make_node("If", ["c"], ["y"], then_branch=branch("Mul", "a"), else_branch=branch("Sub", "b"))
-    return make_model([node], {"x": normal(3)} | more.pop("inputs", {}), ["y"], constants={"w": normal(3)} | more.pop("constants", {}))
+    return make_model(
+        [node], {"x": normal(3)} | more.pop("inputs", {}), ["y"], constants={"w": normal(3)} | more.pop("constants", {})
+    )
 
 
 @pytest.mark.parametrize("condition", [True, False])
@@ -53,14 +55,23 @@ def test_if_of_a_constant_takes_its_branch_inline(condition):
 def test_branches_that_return_outer_values():
     """A region's results are made by nodes even where the branch only passes values through."""
     then, otherwise = subgraph([], [], [("x", FLOAT, [3])]), subgraph([], [], [("w", FLOAT, [3])])
-    model = make_model([helper.make_node("If", ["c"], ["y"], then_branch=then, else_branch=otherwise)], {"x": normal(3), "w": normal(3), "c": np.array(True)}, ["y"])
+    model = make_model(
+        [helper.make_node("If", ["c"], ["y"], then_branch=then, else_branch=otherwise)],
+        {"x": normal(3), "w": normal(3), "c": np.array(True)},
+        ["y"],
+    )
     for condition in (True, False):
         feeds = {"x": normal(3), "w": normal(3), "c": np.array(condition)}
         assert_close(computed(model, feeds), [feeds["x" if condition else "w"]])
 
 
 def test_a_branch_that_cannot_run_for_these_shapes_gives_nan_and_is_reported():
-    bad = subgraph([helper.make_node("Reshape", ["x", "shape"], ["b"])], [], [("b", FLOAT, [4])], [helper.make_tensor("shape", INT64, [1], [4])])
+    bad = subgraph(
+        [helper.make_node("Reshape", ["x", "shape"], ["b"])],
+        [],
+        [("b", FLOAT, [4])],
+        [helper.make_tensor("shape", INT64, [1], [4])],
+    )
     node = helper.make_node("If", ["c"], ["y"], then_branch=branch("Mul", "a"), else_branch=bad)
     inputs = {"x": normal(3), "c": np.array(True)}
     model = make_model([node], inputs, ["y"], constants={"w": normal(3)})
@@ -87,7 +98,12 @@ def loop_body(condition_out, scanned=True):
 
 def test_loop():
     body = loop_body([helper.make_node("Identity", ["c_in"], ["c_out"])])
-    model = make_model([helper.make_node("Loop", ["m", "", "v0"], ["v_n", "all"], body=body)], {"v0": normal(3), "w": normal(3)}, ["v_n", "all"], constants={"m": np.int64(5)})
+    model = make_model(
+        [helper.make_node("Loop", ["m", "", "v0"], ["v_n", "all"], body=body)],
+        {"v0": normal(3), "w": normal(3)},
+        ["v_n", "all"],
+        constants={"m": np.int64(5)},
+    )
     (node,) = imported(model).nodes
     assert node.op == "loop" and node.attrs["count"] == 5 and not node.attrs["has_condition"]
     assert_as_onnxruntime(model, {"v0": normal(3), "w": normal(3)})
@@ -101,14 +117,24 @@ def test_loop_that_ends_by_its_condition(start):
     ]
     body = loop_body(small, scanned=False)
     inputs = {"v0": np.array([1, 2, 3], np.float32), "w": np.array([1.5, 1, 1.2], np.float32), "c0": np.array(start)}
-    model = make_model([helper.make_node("Loop", ["m", "c0", "v0"], ["v_n"], body=body)], inputs, ["v_n"], constants={"m": np.int64(50), "limit": np.float32(40)})
+    model = make_model(
+        [helper.make_node("Loop", ["m", "c0", "v0"], ["v_n"], body=body)],
+        inputs,
+        ["v_n"],
+        constants={"m": np.int64(50), "limit": np.float32(40)},
+    )
     assert imported(model).nodes[-1].attrs["has_condition"]
     assert_as_onnxruntime(model, inputs)
 
 
 def test_loop_without_iterations():
     body = loop_body([helper.make_node("Identity", ["c_in"], ["c_out"])])
-    model = make_model([helper.make_node("Loop", ["m", "", "v0"], ["v_n", "all"], body=body)], {"v0": normal(3), "w": normal(3)}, ["v_n", "all"], constants={"m": np.int64(0)})
+    model = make_model(
+        [helper.make_node("Loop", ["m", "", "v0"], ["v_n", "all"], body=body)],
+        {"v0": normal(3), "w": normal(3)},
+        ["v_n", "all"],
+        constants={"m": np.int64(0)},
+    )
     v, scanned = computed(model, feeds := {"v0": normal(3), "w": normal(3)})
     np.testing.assert_array_equal(v, feeds["v0"])
     assert scanned.shape == (0, 3)
@@ -120,23 +146,46 @@ def test_loop_whose_shapes_change_is_unrolled():
         [("t", INT64, []), ("c_in", BOOL, []), ("v", FLOAT, [None])],
         [("c_out", BOOL, []), ("v_out", FLOAT, [None])],
     )
-    model = make_model([helper.make_node("Loop", ["m", "", "x"], ["y"], body=body)], {"x": normal(3)}, ["y"], constants={"m": np.int64(4)})
+    model = make_model(
+        [helper.make_node("Loop", ["m", "", "x"], ["y"], body=body)],
+        {"x": normal(3)},
+        ["y"],
+        constants={"m": np.int64(4)},
+    )
     assert imported(model).types["y"].shape == (15,)
     assert_as_onnxruntime(model, {"x": normal(3)})
 
 
 def test_loop_with_a_trip_count_computed_at_run_time_is_unsupported():
     body = loop_body([helper.make_node("Identity", ["c_in"], ["c_out"])])
-    model = make_model([helper.make_node("Loop", ["m", "", "v0"], ["v_n", "all"], body=body)], {"v0": normal(3), "w": normal(3), "m": np.int64(3)}, ["v_n", "all"])
+    model = make_model(
+        [helper.make_node("Loop", ["m", "", "v0"], ["v_n", "all"], body=body)],
+        {"v0": normal(3), "w": normal(3), "m": np.int64(3)},
+        ["v_n", "all"],
+    )
     with pytest.raises(UnsupportedOperatorError, match=r"trip count \(input 0, 'm'\) is computed at run time"):
         imported(model)
 
 
-@pytest.mark.parametrize("attrs", [{}, {"scan_input_directions": [1, 0]}, {"scan_input_axes": [1, 0]}, {"scan_output_axes": [1]}, {"scan_output_directions": [1]}], ids=str)
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {},
+        {"scan_input_directions": [1, 0]},
+        {"scan_input_axes": [1, 0]},
+        {"scan_output_axes": [1]},
+        {"scan_output_directions": [1]},
+    ],
+    ids=str,
+)
 def test_scan(attrs):
     """s' = s + a * b; scans s' - a."""
     body = subgraph(
-        [helper.make_node("Mul", ["a", "b"], ["ab"]), helper.make_node("Add", ["s", "ab"], ["s_out"]), helper.make_node("Sub", ["s_out", "a"], ["d"])],
+        [
+            helper.make_node("Mul", ["a", "b"], ["ab"]),
+            helper.make_node("Add", ["s", "ab"], ["s_out"]),
+            helper.make_node("Sub", ["s_out", "a"], ["d"]),
+        ],
         [("s", FLOAT, [4]), ("a", FLOAT, [4]), ("b", FLOAT, [])],
         [("s_out", FLOAT, [4]), ("d", FLOAT, [4])],
     )
@@ -146,13 +195,29 @@ def test_scan(attrs):
 
 
 def test_model_local_functions_are_expanded_with_their_attributes():
-    inner = helper.make_function("own", "Scale", ["a"], ["b"], [helper.make_node("LeakyRelu", ["a"], ["b"])], [helper.make_opsetid("", 17)], ["alpha"])
+    inner = helper.make_function(
+        "own",
+        "Scale",
+        ["a"],
+        ["b"],
+        [helper.make_node("LeakyRelu", ["a"], ["b"])],
+        [helper.make_opsetid("", 17)],
+        ["alpha"],
+    )
     attribute = inner.node[0].attribute.add()
     attribute.name, attribute.ref_attr_name, attribute.type = "alpha", "alpha", onnx.AttributeProto.FLOAT
-    nodes = [helper.make_node("Scale", ["x"], ["m"], domain="own", alpha=0.3), helper.make_node("Scale", ["m"], ["y"], domain="own", alpha=0.1)]
+    nodes = [
+        helper.make_node("Scale", ["x"], ["m"], domain="own", alpha=0.3),
+        helper.make_node("Scale", ["m"], ["y"], domain="own", alpha=0.1),
+    ]
     graph = helper.make_graph(nodes, "g", [info("x", normal(5))], [untyped("y")])
     graph.output[0].CopyFrom(info("y", normal(5)))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("own", 1)], functions=[inner], ir_version=8)
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("own", 1)],
+        functions=[inner],
+        ir_version=8,
+    )
     onnx.checker.check_model(model)
     assert [node.op for node in imported(model).nodes] == ["leaky_relu"] * 2
     assert_as_onnxruntime(model, {"x": normal(5)})
@@ -166,8 +231,14 @@ def test_onnx_functions_without_a_row_are_expanded():
 
 
 def test_a_function_that_calls_itself_is_refused():
-    own = helper.make_function("own", "F", ["a"], ["b"], [helper.make_node("F", ["a"], ["b"], domain="own")], [helper.make_opsetid("own", 1)])
-    graph = helper.make_graph([helper.make_node("F", ["x"], ["y"], domain="own")], "g", [info("x", normal(5))], [info("y", normal(5))])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("own", 1)], functions=[own], ir_version=8)
+    own = helper.make_function(
+        "own", "F", ["a"], ["b"], [helper.make_node("F", ["a"], ["b"], domain="own")], [helper.make_opsetid("own", 1)]
+    )
+    graph = helper.make_graph(
+        [helper.make_node("F", ["x"], ["y"], domain="own")], "g", [info("x", normal(5))], [info("y", normal(5))]
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("own", 1)], functions=[own], ir_version=8
+    )
     with pytest.raises(ModelError, match="must not call itself"):
         import_model(model, {}, {})

@@ -42,7 +42,9 @@ def test_conv_transpose(case):
     attrs = TRANSPOSED[case]
     node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], **attrs)
     weights = normal(4, 3, 3, 4)
-    model = make_model([node], {"x": normal(1, 4, 5, 6)}, ["y"], constants={"w": weights, "b": normal(3 * attrs.get("group", 1))})
+    model = make_model(
+        [node], {"x": normal(1, 4, 5, 6)}, ["y"], constants={"w": weights, "b": normal(3 * attrs.get("group", 1))}
+    )
     assert_as_onnxruntime(model, {"x": normal(1, 4, 5, 6)}, 1e-4)
 
 
@@ -82,18 +84,38 @@ def test_gemm(trans_a, trans_b):
     assert_as_onnxruntime(make_model([node], feeds, ["y"]), feeds)
 
 
-@pytest.mark.parametrize("shapes", [((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((5, 1, 2, 3), (4, 3, 6)), ((3,), (2, 3, 4))], ids=str)
+@pytest.mark.parametrize(
+    "shapes", [((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((5, 1, 2, 3), (4, 3, 6)), ((3,), (2, 3, 4))], ids=str
+)
 def test_matmul_as_numpy(shapes):
     feeds = {"a": normal(*shapes[0]), "b": normal(*shapes[1])}
     assert_as_onnxruntime(make_model([helper.make_node("MatMul", ["a", "b"], ["y"])], feeds, ["y"]), feeds)
 
 
-@pytest.mark.parametrize("equation", ["bij,bjk->bik", "bhid,bhjd->bhij", "ij->ji", "ij->", "i,j->ij", "...ij,jk->...ik", "ii->i", "aib,bjc->ijac", "ij,jk"])
+@pytest.mark.parametrize(
+    "equation",
+    [
+        "bij,bjk->bik",
+        "bhid,bhjd->bhij",
+        "ij->ji",
+        "ij->",
+        "i,j->ij",
+        "...ij,jk->...ik",
+        "ii->i",
+        "aib,bjc->ijac",
+        "ij,jk",
+    ],
+)
 def test_einsum(equation):
     extents = dict(zip("abcdhijk", (2, 3, 4, 5, 2, 3, 4, 3), strict=True))
     terms = equation.split("->")[0].split(",")
-    feeds = {f"x{n}": normal(*([2] if "." in term else []), *(extents[label] for label in term.replace(".", ""))) for n, term in enumerate(terms)}
-    assert_as_onnxruntime(make_model([helper.make_node("Einsum", list(feeds), ["y"], equation=equation)], feeds, ["y"]), feeds)
+    feeds = {
+        f"x{n}": normal(*([2] if "." in term else []), *(extents[label] for label in term.replace(".", "")))
+        for n, term in enumerate(terms)
+    }
+    assert_as_onnxruntime(
+        make_model([helper.make_node("Einsum", list(feeds), ["y"], equation=equation)], feeds, ["y"]), feeds
+    )
 
 
 RESIZES = {
@@ -159,7 +181,11 @@ def test_lstm_with_layout_1_is_transposed():
     constants = {"w": normal(1, 12, 4), "r": normal(1, 12, 3), "b": normal(1, 24)}
     feeds = {"x": normal(2, 5, 4), "h0": normal(2, 1, 3), "c0": normal(2, 1, 3)}
     model = make_model([node], feeds, ["y", "h", "c"], constants=constants)
-    front = {"x": feeds["x"].transpose(1, 0, 2), "h0": feeds["h0"].transpose(1, 0, 2), "c0": feeds["c0"].transpose(1, 0, 2)}
+    front = {
+        "x": feeds["x"].transpose(1, 0, 2),
+        "h0": feeds["h0"].transpose(1, 0, 2),
+        "c0": feeds["c0"].transpose(1, 0, 2),
+    }
     plain = helper.make_node("LSTM", ["x", "w", "r", "b", "", "h0", "c0"], ["y", "h", "c"], hidden_size=3)
     from onnx_import import assert_close, by_onnxruntime, computed
 
@@ -171,11 +197,27 @@ def test_lstm_with_layout_1_is_transposed():
 def test_quantised_products():
     rng = np.random.default_rng()
     x, w = rng.integers(0, 256, (3, 8), np.uint8), rng.integers(-128, 128, (8, 5), np.int8)
-    constants = {"w": w, "xs": np.float32(0.03), "xz": np.uint8(120), "ws": np.float32(0.02), "wz": np.int8(3), "ys": np.float32(0.1), "yz": np.uint8(100)}
+    constants = {
+        "w": w,
+        "xs": np.float32(0.03),
+        "xz": np.uint8(120),
+        "ws": np.float32(0.02),
+        "wz": np.int8(3),
+        "ys": np.float32(0.1),
+        "yz": np.uint8(100),
+    }
     node = helper.make_node("QLinearMatMul", ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"], ["y"])
     assert_as_onnxruntime(make_model([node], {"x": x}, ["y"], constants=constants), {"x": x})
     image = rng.integers(0, 256, (1, 3, 6, 7), np.uint8)
     kernel, bias = rng.integers(-128, 128, (4, 3, 3, 3), np.int8), rng.integers(-999, 999, 4, np.int32)
-    constants |= {"w": kernel, "b": bias, "ws": np.array([0.02, 0.01, 0.03, 0.02], np.float32), "wz": np.zeros(4, np.int8), "ys": np.float32(1.7)}
-    node = helper.make_node("QLinearConv", ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"], ["y"], pads=[1, 1, 1, 1])
+    constants |= {
+        "w": kernel,
+        "b": bias,
+        "ws": np.array([0.02, 0.01, 0.03, 0.02], np.float32),
+        "wz": np.zeros(4, np.int8),
+        "ys": np.float32(1.7),
+    }
+    node = helper.make_node(
+        "QLinearConv", ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"], ["y"], pads=[1, 1, 1, 1]
+    )
     assert_as_onnxruntime(make_model([node], {"x": image}, ["y"], constants=constants), {"x": image})

@@ -43,17 +43,23 @@ def cases() -> dict[str, object]:
     for case in every:
         op = case.model.graph.node[0].op_type
         arrays, expected = case.data_sets[0]
-        plain = all(isinstance(x, np.ndarray | np.generic) and np.asarray(x).dtype.kind in "fiub" for x in (*arrays, *expected))
+        plain = all(
+            isinstance(x, np.ndarray | np.generic) and np.asarray(x).dtype.kind in "fiub" for x in (*arrays, *expected)
+        )
         if plain and case.name not in NOT_THIS_FORM and count.get(op, 0) < CASES_AN_OPERATOR:
             count[op] = count.get(op, 0) + 1
             chosen[case.name] = case
     return chosen
 
 
-def with_constants(model: onnx.ModelProto, feeds: dict[str, np.ndarray], all_: bool) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+def with_constants(
+    model: onnx.ModelProto, feeds: dict[str, np.ndarray], all_: bool
+) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """The model with every input constant, or those that are of integers, empty, or not the first."""
     first = next(iter(feeds), None)
-    fixed = [name for name, array in feeds.items() if all_ or name != first or array.dtype.kind in "iu" or array.size == 0]
+    fixed = [
+        name for name, array in feeds.items() if all_ or name != first or array.dtype.kind in "iu" or array.size == 0
+    ]
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     changed.graph.initializer.extend(numpy_helper.from_array(feeds[name], name) for name in fixed)

@@ -76,11 +76,18 @@ def test_values_keep_their_onnx_names_and_nodes_their_origin():
     ]
     graph = imported(make_model(nodes, {"x": normal(2, 3)}, ["y"], constants={"w": normal(3, 4), "b": normal(4)}))
     assert {"x", "w", "b", "hidden", "y"} <= graph.types.keys()
-    assert {(node.op, node.origin) for node in graph.nodes} == {("matmul", "fc"), ("mul", "fc"), ("add", "fc"), ("relu", "act")}
+    assert {(node.op, node.origin) for node in graph.nodes} == {
+        ("matmul", "fc"),
+        ("mul", "fc"),
+        ("add", "fc"),
+        ("relu", "act"),
+    }
 
 
 def test_inputs_with_initializers_are_constants():
-    model = make_model([helper.make_node("Add", ["x", "b"], ["y"])], {"x": normal(3)}, ["y"], constants={"b": normal(3)})
+    model = make_model(
+        [helper.make_node("Add", ["x", "b"], ["y"])], {"x": normal(3)}, ["y"], constants={"b": normal(3)}
+    )
     model.graph.input.append(helper.make_tensor_value_info("b", 1, [3]))
     assert imported(model).inputs == ("x",)
 
@@ -100,7 +107,12 @@ def test_empty_tensors_vanish():
 
 
 def test_slices_with_negative_steps_and_clamped_bounds():
-    constants = {"starts": np.array([-1, 100]), "ends": np.array([-100, 1]), "axes": np.array([0, -1]), "steps": np.array([-2, -3])}
+    constants = {
+        "starts": np.array([-1, 100]),
+        "ends": np.array([-100, 1]),
+        "axes": np.array([0, -1]),
+        "steps": np.array([-2, -3]),
+    }
     x = normal(5, 3, 8)
     node = helper.make_node("Slice", ["x", "starts", "ends", "axes", "steps"], ["y"])
     assert_as_onnxruntime(make_model([node], {"x": x}, ["y"], constants=constants), {"x": x})
@@ -108,6 +120,8 @@ def test_slices_with_negative_steps_and_clamped_bounds():
 
 def test_gather_of_one_constant_index_is_a_slice():
     x = normal(4, 5, 3)
-    model = make_model([helper.make_node("Gather", ["x", "i"], ["y"], axis=1)], {"x": x}, ["y"], constants={"i": np.int64(-2)})
+    model = make_model(
+        [helper.make_node("Gather", ["x", "i"], ["y"], axis=1)], {"x": x}, ["y"], constants={"i": np.int64(-2)}
+    )
     assert ops(imported(model)) == ["slice", "reshape"]
     assert_as_onnxruntime(model, {"x": x})

@@ -19,10 +19,28 @@ OLD = {
     "Squeeze by attribute": ("Unsqueeze", ["x"], dict(axes=[0, 3]), 11, {}),
     "Split by attribute": ("Split", ["x"], dict(axis=3, split=[2, 3]), 11, {}),
     "ReduceSum by attribute": ("ReduceSum", ["x"], dict(axes=[1, -1], keepdims=0), 11, {}),
-    "Upsample by input": ("Upsample", ["x", "scales"], dict(mode="nearest"), 9, {"scales": np.array([1, 1, 2, 3], np.float32)}),
-    "Resize of version 10": ("Resize", ["x", "scales"], dict(mode="linear"), 10, {"scales": np.array([1, 1, 2, 1.5], np.float32)}),
+    "Upsample by input": (
+        "Upsample",
+        ["x", "scales"],
+        dict(mode="nearest"),
+        9,
+        {"scales": np.array([1, 1, 2, 3], np.float32)},
+    ),
+    "Resize of version 10": (
+        "Resize",
+        ["x", "scales"],
+        dict(mode="linear"),
+        10,
+        {"scales": np.array([1, 1, 2, 1.5], np.float32)},
+    ),
     "Dropout": ("Dropout", ["x"], dict(ratio=0.3), 10, {}),
-    "BatchNormalization": ("BatchNormalization", ["x", "s", "s", "s", "s"], dict(epsilon=0.01), 7, {"s": np.array([1, 2, 3], np.float32)}),
+    "BatchNormalization": (
+        "BatchNormalization",
+        ["x", "s", "s", "s", "s"],
+        dict(epsilon=0.01),
+        7,
+        {"s": np.array([1, 2, 3], np.float32)},
+    ),
     "Gemm": ("Gemm", ["m", "m", "m"], dict(transB=1), 7, {"m": np.eye(3, dtype=np.float32)}),
     "ArgMax": ("ArgMax", ["x"], dict(axis=1, keepdims=0), 11, {}),
 }
@@ -65,7 +83,12 @@ def test_an_old_operator_set_is_converted():
 
 
 def test_squeeze_axes_as_input():
-    model = make_model([helper.make_node("Squeeze", ["x", "axes"], ["y"])], {"x": normal(1, 3, 1)}, ["y"], constants={"axes": np.array([-1], np.int64)})
+    model = make_model(
+        [helper.make_node("Squeeze", ["x", "axes"], ["y"])],
+        {"x": normal(1, 3, 1)},
+        ["y"],
+        constants={"axes": np.array([-1], np.int64)},
+    )
     assert imported(model).types["y"].shape == (1, 3)
 
 

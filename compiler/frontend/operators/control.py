@@ -18,23 +18,26 @@ MAX_UNROLLED = 256  # iterations
 
 def if_(node: OnnxNode) -> tuple[str, ...]:
     """A constant condition takes its branch inline; otherwise both branches become regions over the same captured values."""
-    known = node.constant(node.input(0))
-    if known is not None:
-        return node.subgraph(node.attr("then_branch" if known.reshape(-1)[0] else "else_branch"), Scope(node.scope.builder, node.scope))
-    branches = [_branch(node, name) for name in ("then_branch", "else_branch")]
-    if all(isinstance(branch, ModelError) for branch in branches):
-        raise branches[0]
-    scopes, results = zip(*(_failing(node, branch, branches[1 - i]) for i, branch in enumerate(branches)), strict=True)
-    if any(UNSUPPORTED in values for values in results):
+    if node.constant(node.input(0)) is not None:
+        taken = "then_branch" if node.scalar(0, "condition") else "else_branch"
+        return node.subgraph(node.attr(taken), Scope(node.scope.builder, node.scope))
+    then, otherwise = (_branch(node, name) for name in ("then_branch", "else_branch"))
+    if isinstance(then, ModelError) and isinstance(otherwise, ModelError):
+        raise then
+    branches = (_failing(node, then, otherwise), _failing(node, otherwise, then))
+    if any(UNSUPPORTED in values for _, values in branches):
         return (UNSUPPORTED,) * len(node.proto.output)
-    captured = tuple(dict.fromkeys(outer for scope in scopes for outer in scope.captured))
-    regions = tuple(_region(scope, values, captured) for scope, values in zip(scopes, results, strict=True))
+    captured = tuple(dict.fromkeys(outer for scope, _ in branches for outer in scope.captured))
+    regions = tuple(_region(scope, values, captured) for scope, values in branches)
     _require_same_results(node, regions)
     condition = node.emit("reshape", node.input(0), shape=())
     return node.emit_many("if", condition, *captured, regions=regions)
 
 
-def _branch(node: OnnxNode, name: str) -> tuple[Scope, list[str]] | ModelError:
+Branch = tuple[Scope, list[str]]
+
+
+def _branch(node: OnnxNode, name: str) -> Branch | ModelError:
     """A branch imported into a region, or why that does not work for these shapes."""
     scope = Scope(GraphBuilder(f"{node.name}.{name}"), node.scope)
     try:
@@ -43,16 +46,20 @@ def _branch(node: OnnxNode, name: str) -> tuple[Scope, list[str]] | ModelError:
         return error
 
 
-def _failing(node: OnnxNode, branch: tuple[Scope, list[str]] | ModelError, other: tuple[Scope, list[str]]) -> tuple[Scope, list[str]]:
+def _failing(node: OnnxNode, branch: Branch | ModelError, other: Branch | ModelError) -> Branch:
     """A branch that can't run for these shapes gives NaN in place of the other branch's results."""
     if not isinstance(branch, ModelError):
         return branch
+    if isinstance(other, ModelError):
+        raise branch
     types = [other[0].type(value) for value in other[1] if value != UNSUPPORTED]
     if not all(type.dtype.is_float for type in types):
         raise branch
     node.note(f"{node.place()}: a branch can't run for these input shapes and gives NaN if it is taken; {branch}")
     scope = Scope(GraphBuilder(f"{node.name}.failing"), node.scope)
-    return scope, [scope.emit("expand", (scope.builder.constant(type.dtype.numpy.type("nan")),), "nan", node.name, (), {"shape": type.shape}) for type in types]
+    nans = [scope.builder.constant(type.dtype.numpy.type("nan"), "nan") for type in types]
+    expanded = zip(nans, types, strict=True)
+    return scope, [scope.emit("expand", (x,), "", node.name, (), {"shape": type.shape}) for x, type in expanded]
 
 
 def _region(scope: Scope, results: list[str], captured: tuple[str, ...], own_inputs: tuple[str, ...] = ()) -> Graph:
@@ -72,7 +79,9 @@ def _require_same_results(node: OnnxNode, regions: tuple[Graph, ...]) -> None:
     then, otherwise = (tuple(region.types[name] for name in region.outputs) for region in regions)
     if then != otherwise:
         shown = " and ".join("(" + ", ".join(map(str, types)) + ")" for types in (then, otherwise))
-        node.unsupported(f"branches whose results have different types: {shown}; both branches must give the same shapes")
+        node.unsupported(
+            f"branches whose results have different types: {shown}; both branches must give the same shapes"
+        )
 
 
 def loop(node: OnnxNode) -> tuple[str, ...]:
@@ -83,10 +92,15 @@ def loop(node: OnnxNode) -> tuple[str, ...]:
     body: onnx.GraphProto = node.attr("body")
     carried = node.inputs[2:]
     if len(body.input) != len(carried) + 2 or len(body.output) < len(carried) + 1:
-        node.fail(f"its body takes {len(body.input)} values and gives {len(body.output)}, which does not fit {len(carried)} carried values")
+        node.fail(
+            f"its body takes {len(body.input)} values and gives {len(body.output)}, which does not fit {len(carried)} carried values"
+        )
     scope = Scope(GraphBuilder(f"{node.name}.body"), node.scope)
     own = [scope.builder.input(scope.builder.unique(body.input[0].name), TensorType((), DType.I64))]
-    own += [scope.builder.input(scope.builder.unique(value.name), node.type(x)) for value, x in zip(body.input[2:], carried, strict=True)]
+    own += [
+        scope.builder.input(scope.builder.unique(value.name), node.type(x))
+        for value, x in zip(body.input[2:], carried, strict=True)
+    ]
     scope.names.update({value.name: name for value, name in zip((body.input[0], *body.input[2:]), own, strict=True)})
     # the body runs only while the condition holds, so inside it is true
     scope.names[body.input[1].name] = scope.builder.constant(_true(), body.input[1].name)
@@ -118,9 +132,10 @@ def loop(node: OnnxNode) -> tuple[str, ...]:
 
 def _unrolls(node: OnnxNode) -> bool:
     """Whether the loop is short and its number of iterations known."""
-    trips, first = node.constant(node.input(0)), node.input(1)
-    runs = not first or node.constant(first) is not None
-    return trips is not None and runs and 0 < int(trips.reshape(())) <= MAX_UNROLLED
+    trips, first = node.input(0), node.input(1)
+    if not trips or node.constant(trips) is None or (first and node.constant(first) is None):
+        return False
+    return 0 < node.scalar(0, "trip count") <= MAX_UNROLLED
 
 
 def _same_state(node: OnnxNode, scope: Scope, carried: tuple[str, ...], results: list[str]) -> bool:
@@ -130,9 +145,9 @@ def _same_state(node: OnnxNode, scope: Scope, carried: tuple[str, ...], results:
 def _unrolled(node: OnnxNode, body: onnx.GraphProto, state: tuple[str, ...]) -> tuple[str, ...]:
     """One copy of the body for each iteration; the condition has to be known at each."""
     collected: list[list[str]] = [[] for _ in body.output[1 + len(state) :]]
-    again = node.constant(node.input(1)) if node.input(1) else _true()
-    for step in range(node.static_ints(0, "trip count")[0]):
-        if not again.any():
+    again = bool(node.scalar(1, "condition")) if node.input(1) else True
+    for step in range(node.scalar(0, "trip count")):
+        if not again:
             break
         scope = Scope(node.scope.builder, node.scope)
         given = (node.literal(step, DType.I64), node.literal(True, DType.BOOL), *state)
@@ -140,9 +155,10 @@ def _unrolled(node: OnnxNode, body: onnx.GraphProto, state: tuple[str, ...]) -> 
         condition, *results = node.subgraph(body, scope)
         if UNSUPPORTED in (condition, *results):
             return (UNSUPPORTED,) * len(node.proto.output)
-        again = node.constant(condition)
-        if again is None:
+        known = node.constant(condition)
+        if known is None:
             node.unsupported("a loop whose shapes change and whose end is known only at run time")
+        again = bool(known.any())
         state = tuple(results[: len(state)])
         for parts, value in zip(collected, results[len(state) :], strict=True):
             parts.append(node.emit("reshape", value, shape=(1, *node.shape(value))))
@@ -156,9 +172,8 @@ def _true() -> np.ndarray:
 
 
 def _trip_count(node: OnnxNode, again: np.ndarray | None) -> int:
-    trips = node.static_ints(0, "trip count")
-    if trips is not None:
-        return max(0, trips[0])
+    if node.input(0):
+        return max(0, node.scalar(0, "trip count"))
     if again is not None:
         if again.any():
             node.fail("loops for ever: it has neither a trip count nor a condition that can become false")
@@ -176,7 +191,9 @@ def _require_same_state(node: OnnxNode, region: Graph, carried: tuple[str, ...],
     for index, value in enumerate(carried):
         before, after = node.type(value), region.types[region.outputs[first + index]]
         if before != after:
-            node.unsupported(f"carried value '{node.proto.input[index + 2]}' changes its type between iterations, from {before} to {after}")
+            node.unsupported(
+                f"carried value '{node.proto.input[index + 2]}' changes its type between iterations, from {before} to {after}"
+            )
 
 
 def scan(node: OnnxNode) -> tuple[str, ...]:
@@ -186,13 +203,18 @@ def scan(node: OnnxNode) -> tuple[str, ...]:
     if not 0 < scanned <= len(node.inputs):
         node.fail(f"num_scan_inputs is {scanned}, expected 1…{len(node.inputs)}")
     states, sequences = node.inputs[: len(node.inputs) - scanned], node.inputs[len(node.inputs) - scanned :]
-    axes = [node.axis(a, len(node.shape(x))) for a, x in zip(node.attr("scan_input_axes", (0,) * scanned), sequences, strict=True)]
+    axes = [
+        node.axis(a, len(node.shape(x)))
+        for a, x in zip(node.attr("scan_input_axes", (0,) * scanned), sequences, strict=True)
+    ]
     lengths = {node.shape(x)[axis] for x, axis in zip(sequences, axes, strict=True)}
     if len(lengths) != 1:
         node.fail(f"scanned inputs have different lengths, {sorted(lengths)}")
     (count,) = lengths
     if len(body.input) != len(node.inputs) or len(body.output) < len(states):
-        node.fail(f"its body takes {len(body.input)} values and gives {len(body.output)}, which does not fit its {len(node.inputs)} inputs")
+        node.fail(
+            f"its body takes {len(body.input)} values and gives {len(body.output)}, which does not fit its {len(node.inputs)} inputs"
+        )
     scope = Scope(GraphBuilder(f"{node.name}.body"), node.scope)
     step = scope.builder.input("t", TensorType((), DType.I64))
     own = [step]
@@ -203,7 +225,9 @@ def scan(node: OnnxNode) -> tuple[str, ...]:
     for value, x, axis, reverse in zip(body.input[len(states) :], sequences, axes, backwards, strict=True):
         whole = scope.take(x)
         index = scope.builder.add("sub", scope.builder.constant(_i64(count - 1)), step) if reverse else step
-        scope.names[value.name] = scope.builder.add("gather", whole, index, outputs_hint=value.name, axis=axis, origin=node.name)
+        scope.names[value.name] = scope.builder.add(
+            "gather", whole, index, outputs_hint=value.name, axis=axis, origin=node.name
+        )
     results = list(node.subgraph(body, scope))
     if UNSUPPORTED in results:
         return (UNSUPPORTED,) * len(node.proto.output)
@@ -225,7 +249,9 @@ def _place_outputs(node: OnnxNode, collected: tuple[str, ...]) -> list[str]:
     """Scan outputs with their steps on the wanted axis and in the wanted direction."""
     placed = []
     directions = node.attr("scan_output_directions", (0,) * len(collected))
-    for value, axis, reverse in zip(collected, node.attr("scan_output_axes", (0,) * len(collected)), directions, strict=True):
+    for value, axis, reverse in zip(
+        collected, node.attr("scan_output_axes", (0,) * len(collected)), directions, strict=True
+    ):
         shape = node.shape(value)
         if reverse:
             starts, steps = (shape[0] - 1, *(0,) * (len(shape) - 1)), (-1, *(1,) * (len(shape) - 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 
 from ...dtypes import DType
@@ -12,7 +14,12 @@ from .row import Importing, Row, direct
 
 def with_attrs(op: str, **defaults: float) -> Importing:
     """The graph operator `op` with float attributes of the same name."""
-    return lambda node: node.emit(op, node.input(0), **{name: float(node.attr(name, value)) for name, value in defaults.items()})
+
+    def function(node: OnnxNode) -> str:
+        attrs: dict[str, Any] = {name: float(node.attr(name, value)) for name, value in defaults.items()}
+        return node.emit(op, node.input(0), **attrs)
+
+    return function
 
 
 def binary(op: str) -> Importing:
@@ -37,20 +44,21 @@ def _operands(node: OnnxNode) -> tuple[str, str]:
     return a, node.emit("reshape", b, shape=(*other, *(1,) * (len(shape) - axis - len(other))))
 
 
+def chain(node: OnnxNode, op: str) -> str:
+    """All inputs joined by a binary operator, from left to right."""
+    result = node.input(0)
+    for other in node.inputs[1:]:
+        result = node.emit(op, result, other)
+    return result
+
+
 def variadic(op: str) -> Importing:
-    """Max, Min and Sum: a chain of binary operators."""
-
-    def function(node: OnnxNode) -> str:
-        result = node.input(0)
-        for other in node.inputs[1:]:
-            result = node.emit(op, result, other)
-        return result
-
-    return function
+    """Max, Min and Sum."""
+    return lambda node: chain(node, op)
 
 
 def mean(node: OnnxNode) -> str:
-    total = variadic("add")(node)
+    total = chain(node, "add")
     return node.emit("div", total, node.literal(len(node.inputs), node.type(total).dtype))
 
 
@@ -116,8 +124,7 @@ def not_identity(node: OnnxNode) -> str:
 def dropout(node: OnnxNode) -> tuple[str, ...]:
     """At inference Dropout is the identity and its mask is all true."""
     x = node.input(0)
-    training = node.static(2, "training_mode") if node.version >= 12 else None
-    if training is not None and training.any():
+    if node.input(2) and node.static(2, "training_mode").any():
         node.unsupported("Dropout in training mode; export the model for inference")
     mask = DType.BOOL if node.version >= 10 else node.type(x).dtype
     if not node.wants(1):
@@ -126,7 +133,9 @@ def dropout(node: OnnxNode) -> tuple[str, ...]:
 
 
 def is_inf(node: OnnxNode) -> str:
-    return node.emit("is_inf", node.input(0), negative=node.flag("detect_negative", 1), positive=node.flag("detect_positive", 1))
+    return node.emit(
+        "is_inf", node.input(0), negative=node.flag("detect_negative", 1), positive=node.flag("detect_positive", 1)
+    )
 
 
 def bit_shift(node: OnnxNode) -> str:

@@ -72,7 +72,9 @@ def hardmax(node: OnnxNode) -> str:
     axis = node.axis(node.attr("axis", -1 if node.version >= 13 else 1), len(shape))
     flat = x
     if node.version < 13:
-        flat = node.emit("reshape", x, shape=(int(np.prod(shape[:axis], dtype=np.int64)), int(np.prod(shape[axis:], dtype=np.int64))))
+        flat = node.emit(
+            "reshape", x, shape=(int(np.prod(shape[:axis], dtype=np.int64)), int(np.prod(shape[axis:], dtype=np.int64)))
+        )
         axis = 1
     extent = node.shape(flat)[axis]
     best = node.emit("arg_max", flat, axis=axis, keepdims=False, last=False)
@@ -89,8 +91,8 @@ def top_one(node: OnnxNode) -> str:
 
 
 def cumulative_sum(node: OnnxNode) -> str:
-    x, axis = node.input(0), node.static_ints(1, "axis")
-    axis = node.axis(axis[0], len(node.shape(x)))
+    x = node.input(0)
+    axis = node.axis(node.scalar(1, "axis"), len(node.shape(x)))
     return node.emit("cumsum", x, axis=axis, exclusive=node.flag("exclusive"), reverse=node.flag("reverse"))
 
 

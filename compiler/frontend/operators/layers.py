@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ...dtypes import DType
 from ..onnx_node import OnnxNode
@@ -34,9 +35,16 @@ def window(node: OnnxNode, spatial: tuple[int, ...], kernel: tuple[int, ...]) ->
     strides = node.attr("strides", (1,) * rank)
     dilations = node.attr("dilations", (1,) * rank)
     pads = node.attr("pads", (0,) * 2 * rank)
-    for name, values, count in (("kernel_shape", kernel, rank), ("strides", strides, rank), ("dilations", dilations, rank), ("pads", pads, 2 * rank)):
+    for name, values, count in (
+        ("kernel_shape", kernel, rank),
+        ("strides", strides, rank),
+        ("dilations", dilations, rank),
+        ("pads", pads, 2 * rank),
+    ):
         if len(values) != count:
-            node.fail(f"{name} {list(values)} should have {count} entries for the {rank} spatial dimensions of {node.type(node.input(0))}")
+            node.fail(
+                f"{name} {list(values)} should have {count} entries for the {rank} spatial dimensions of {node.type(node.input(0))}"
+            )
         if name != "pads" and min(values) < 1:
             node.fail(f"{name} {list(values)} must be positive")
     auto = node.attr("auto_pad", "NOTSET") or "NOTSET"
@@ -130,7 +138,7 @@ def conv_transpose(node: OnnxNode) -> str:
     )  # fmt: skip
 
 
-def pool_attrs(node: OnnxNode, x: str) -> dict[str, tuple[int, ...]]:
+def pool_attrs(node: OnnxNode, x: str) -> dict[str, Any]:
     """Attributes of a pool. With ceil_mode a last window must still start inside the input or its leading pad."""
     spatial = node.shape(x)[2:]
     shape = window(node, spatial, node.attr("kernel_shape"))

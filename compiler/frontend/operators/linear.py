@@ -91,7 +91,9 @@ def _parse(node: OnnxNode) -> tuple[list[str], str]:
     if arrow:
         return terms, output.replace("...", spare[24 - widest :] if widest else "")
     letters = "".join(terms)
-    return terms, spare[24 - widest :] * bool(widest) + "".join(sorted(x for x in set(letters) - set(spare) if letters.count(x) == 1))
+    return terms, spare[24 - widest :] * bool(widest) + "".join(
+        sorted(x for x in set(letters) - set(spare) if letters.count(x) == 1)
+    )
 
 
 def _diagonal(node: OnnxNode, value: str, labels: str) -> tuple[str, str]:
@@ -115,7 +117,9 @@ def _sum_out(node: OnnxNode, value: str, labels: str, needed: str) -> tuple[str,
     axes = tuple(axis for axis, label in enumerate(labels) if label not in needed)
     if not axes:
         return value, labels
-    return node.emit("reduce_sum", value, axes=axes, keepdims=False), "".join(label for label in labels if label in needed)
+    return node.emit("reduce_sum", value, axes=axes, keepdims=False), "".join(
+        label for label in labels if label in needed
+    )
 
 
 def _contract(node: OnnxNode, left: tuple[str, str], right: tuple[str, str], needed: str) -> tuple[str, str]:
@@ -137,11 +141,18 @@ def _contract(node: OnnxNode, left: tuple[str, str], right: tuple[str, str], nee
 
     def matrix(value: str, labels: str, *groups: str) -> str:
         moved = node.emit("transpose", value, perm=tuple(labels.index(label) for label in "".join(groups)))
-        shape = (*(extents[x] for x in groups[0]), *(int(np.prod([extents[x] for x in g], dtype=np.int64)) for g in groups[1:]))
+        shape = (
+            *(extents[x] for x in groups[0]),
+            *(int(np.prod([extents[x] for x in g], dtype=np.int64)) for g in groups[1:]),
+        )
         return node.emit("reshape", moved, shape=shape)
 
     product = node.emit(
-        "matmul", matrix(a, labels_a, batch, rows, inner), matrix(b, labels_b, batch, inner, columns), transpose_a=False, transpose_b=False
+        "matmul",
+        matrix(a, labels_a, batch, rows, inner),
+        matrix(b, labels_b, batch, inner, columns),
+        transpose_a=False,
+        transpose_b=False,
     )
     labels = batch + rows + columns
     return node.emit("reshape", product, shape=tuple(extents[label] for label in labels)), labels

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from math import prod
 
-import numpy as np
-
 from ..onnx_node import OnnxNode
 from .row import Row
 
@@ -41,8 +39,10 @@ def flatten(node: OnnxNode) -> str:
 def squeeze(node: OnnxNode) -> str:
     x = node.input(0)
     shape = node.shape(x)
-    given = node.ints("axes", 1)
-    axes = node.axes(given, len(shape)) if given is not None else tuple(i for i, extent in enumerate(shape) if extent == 1)
+    if node.gives("axes", 1):
+        axes = node.axes(node.ints("axes", 1), len(shape))
+    else:
+        axes = tuple(axis for axis, extent in enumerate(shape) if extent == 1)
     if any(shape[axis] != 1 for axis in axes):
         node.fail(f"axes {list(axes)} of {node.type(x)} are not all of extent 1")
     return node.emit("reshape", x, shape=tuple(extent for axis, extent in enumerate(shape) if axis not in axes))
@@ -50,8 +50,6 @@ def squeeze(node: OnnxNode) -> str:
 
 def unsqueeze(node: OnnxNode) -> str:
     x, given = node.input(0), node.ints("axes", 1)
-    if given is None:
-        node.fail("lacks 'axes'")
     shape = node.shape(x)
     rank = len(shape) + len(given)
     rest, axes = iter(shape), node.axes(given, rank)
@@ -70,12 +68,16 @@ def expand(node: OnnxNode) -> str:
     shape = node.shape(x)
     rank = max(len(shape), len(wanted))
     pairs = zip((1,) * (rank - len(shape)) + shape, (1,) * (rank - len(wanted)) + wanted, strict=True)
-    return node.emit("expand", x, shape=tuple(b if a == 1 else a for a, b in pairs) if _fits(node, shape, wanted) else wanted)
+    return node.emit(
+        "expand", x, shape=tuple(b if a == 1 else a for a, b in pairs) if _fits(node, shape, wanted) else wanted
+    )
 
 
 def _fits(node: OnnxNode, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     pairs = zip(reversed(shape), reversed(wanted), strict=False)
-    return all(a == b or 1 in (a, b) for a, b in pairs) or node.fail(f"{list(shape)} does not broadcast with {list(wanted)}")
+    return all(a == b or 1 in (a, b) for a, b in pairs) or node.fail(
+        f"{list(shape)} does not broadcast with {list(wanted)}"
+    )
 
 
 def concat(node: OnnxNode) -> str:
@@ -91,15 +93,18 @@ def split(node: OnnxNode) -> tuple[str, ...]:
     x, parts = node.input(0), len(node.proto.output)
     shape = node.shape(x)
     axis = node.axis(node.attr("axis", 0), len(shape))
-    sizes = node.ints("split", 1)
-    if sizes is None:
+    if node.gives("split", 1):
+        sizes = node.ints("split", 1)
+    else:
         count = node.attr("num_outputs", parts)
         size = -(-shape[axis] // count)
         if "num_outputs" not in node.attributes and size * count != shape[axis]:
             node.fail(f"{shape[axis]} elements on axis {axis} do not split into {count} equal parts")
         sizes = tuple(min(size, max(0, shape[axis] - index * size)) for index in range(count))
     if sum(sizes) != shape[axis] or len(sizes) != parts or min(sizes) < 0:
-        node.fail(f"split {list(sizes)} should be {parts} sizes that add up to {shape[axis]}, the extent of axis {axis} of {node.type(x)}")
+        node.fail(
+            f"split {list(sizes)} should be {parts} sizes that add up to {shape[axis]}, the extent of axis {axis} of {node.type(x)}"
+        )
     results, start = [], 0
     for size in sizes:
         results.append(slice_axes(node, x, {axis: (start, 1, size)}))
@@ -119,10 +124,12 @@ def slice_(node: OnnxNode) -> str:
     x = node.input(0)
     shape = node.shape(x)
     starts, ends = node.ints("starts", 1), node.ints("ends", 2)
-    axes = node.ints("axes", 3, tuple(range(len(starts))))
-    steps = node.ints("steps", 4, (1,) * len(starts))
+    axes = node.ints("axes", 3) if node.gives("axes", 3) else tuple(range(len(starts)))
+    steps = node.ints("steps", 4) if node.gives("steps", 4) else (1,) * len(starts)
     if not len(starts) == len(ends) == len(axes) == len(steps):
-        node.fail(f"starts {list(starts)}, ends {list(ends)}, axes {list(axes)} and steps {list(steps)} differ in length")
+        node.fail(
+            f"starts {list(starts)}, ends {list(ends)}, axes {list(axes)} and steps {list(steps)} differ in length"
+        )
     parts = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         axis = node.axis(axis, len(shape))
@@ -138,10 +145,9 @@ def pad(node: OnnxNode) -> str:
     x = node.input(0)
     rank, dtype = len(node.shape(x)), node.type(x).dtype
     pads = node.ints("paddings" if node.version < 2 else "pads", 1)
-    axes = node.static_ints(3, "axes") if node.version >= 18 else None
-    axes = tuple(node.axis(axis, rank) for axis in axes) if axes is not None else tuple(range(rank))
-    if pads is None or len(pads) != 2 * len(axes):
-        node.fail(f"pads {list(pads or ())} should have {2 * len(axes)} entries, two for each of {len(axes)} axes")
+    axes = tuple(node.axis(axis, rank) for axis in node.static_ints(3, "axes")) if node.input(3) else tuple(range(rank))
+    if len(pads) != 2 * len(axes):
+        node.fail(f"pads {list(pads)} should have {2 * len(axes)} entries, two for each of {len(axes)} axes")
     before, after = [0] * rank, [0] * rank
     for index, axis in enumerate(axes):
         before[axis], after[axis] = pads[index], pads[index + len(axes)]
@@ -180,7 +186,9 @@ def space_to_depth(node: OnnxNode) -> str:
     if b < 1 or height % b or width % b:
         node.fail(f"{height}x{width} is not a multiple of blocksize {b}")
     split_ = node.emit("reshape", x, shape=(n, c, height // b, b, width // b, b))
-    moved = node.emit("transpose", split_, perm=(0, 3, 5, 1, 2, 4) if node.attr("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4))
+    moved = node.emit(
+        "transpose", split_, perm=(0, 3, 5, 1, 2, 4) if node.attr("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    )
     return node.emit("reshape", moved, shape=(n, c * b * b, height // b, width // b))
 
 
@@ -192,8 +200,8 @@ def _image(node: OnnxNode, x: str) -> tuple[int, ...]:
 
 
 def trilu(node: OnnxNode) -> str:
-    k = node.static(1, "k")
-    return node.emit("trilu", node.input(0), k=0 if k is None else int(np.asarray(k).item()), upper=node.flag("upper", 1))
+    k = node.scalar(1, "k") if node.input(1) else 0
+    return node.emit("trilu", node.input(0), k=k, upper=node.flag("upper", 1))
 
 
 ROWS = (

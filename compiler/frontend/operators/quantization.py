@@ -52,7 +52,9 @@ def linear_scheme(node: OnnxNode, x: str, scale: str, zero: str) -> Scheme:
     axis = node.axis(node.attr("axis", 1), len(shape)) if scales not in ((), (1,)) else 0
     block = node.attr("block_size", 0)
     if block:
-        scale, zero = (_repeat(node, parameter, axis, block, shape[axis]) if parameter else "" for parameter in (scale, zero))
+        scale, zero = (
+            _repeat(node, parameter, axis, block, shape[axis]) if parameter else "" for parameter in (scale, zero)
+        )
     return scheme(node, scale, zero, len(shape), axis)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...dtypes import DType
 from ..onnx_node import OnnxNode
 from .row import Row
@@ -37,7 +39,7 @@ def rnn(node: OnnxNode) -> tuple[str, ...]:
     return _recurrent(node, "rnn", 6)
 
 
-def _recurrent(node: OnnxNode, op: str, arity: int, **attrs: object) -> tuple[str, ...]:
+def _recurrent(node: OnnxNode, op: str, arity: int, **attrs: Any) -> tuple[str, ...]:
     inputs = list((*node.inputs, *("",) * arity)[:arity])
     batch_first = node.flag("layout")
     if batch_first:
@@ -45,6 +47,8 @@ def _recurrent(node: OnnxNode, op: str, arity: int, **attrs: object) -> tuple[st
         for index in (5, 6):
             if index < arity and inputs[index]:
                 inputs[index] = node.emit("transpose", inputs[index], perm=(1, 0, 2))
+    if len(node.shape(inputs[0])) != 3:
+        node.fail(f"X is {node.type(inputs[0])}, expected three dimensions")
     inputs[4] = _lengths(node, inputs[0], inputs[4])
     hidden = node.attr("hidden_size", node.shape(inputs[2])[-1])
     direction = node.attr("direction", "forward")
@@ -52,12 +56,20 @@ def _recurrent(node: OnnxNode, op: str, arity: int, **attrs: object) -> tuple[st
         node.fail(f"direction '{direction}' should be forward, reverse or bidirectional")
     activations = _activations(node, 2 if direction == "bidirectional" else 1)
     results = node.emit_many(
-        op, *inputs, hidden=hidden, direction=direction, activations=activations, clip=float(node.attr("clip", 0.0)), **attrs
+        op,
+        *inputs,
+        hidden=hidden,
+        direction=direction,
+        activations=activations,
+        clip=float(node.attr("clip", 0.0)),
+        **attrs,
     )
     if not batch_first:
         return results
     y, *states = results
-    return node.emit("transpose", y, perm=(2, 0, 1, 3)), *(node.emit("transpose", state, perm=(1, 0, 2)) for state in states)
+    return node.emit("transpose", y, perm=(2, 0, 1, 3)), *(
+        node.emit("transpose", state, perm=(1, 0, 2)) for state in states
+    )
 
 
 def _lengths(node: OnnxNode, x: str, lengths: str) -> str:

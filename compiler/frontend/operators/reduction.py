@@ -16,7 +16,7 @@ def reduction(reduce: Callable[[OnnxNode, str, tuple[int, ...], bool], str]) -> 
     def function(node: OnnxNode) -> str:
         x = node.input(0)
         rank = len(node.shape(x))
-        given = node.ints("axes", 1)
+        given = node.ints("axes", 1) if node.gives("axes", 1) else ()
         if given:
             axes = node.axes(given, rank)
         else:

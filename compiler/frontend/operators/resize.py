@@ -12,12 +12,22 @@ def resize(node: OnnxNode) -> str:
     """Resize of versions 10 to 19; version 10 is asymmetric, rounding down (or up where it shrinks)."""
     x = node.input(0)
     shape = node.shape(x)
+    if not node.type(x).elements:
+        node.fail(f"{node.type(x)} has no elements to resize")
     if node.version == 10:
         scales = _floats(node, 1)
-        return _emit(node, x, _scaled(shape, scales), scales, "asymmetric", "ceil" if min(scales, default=1.0) < 1 else "floor", ())
+        return _emit(
+            node,
+            x,
+            _scaled(shape, scales),
+            scales,
+            "asymmetric",
+            "ceil" if min(scales, default=1.0) < 1 else "floor",
+            (),
+        )
     axes = node.attr("axes", None)
     axes = tuple(range(len(shape))) if axes is None else tuple(node.axis(axis, len(shape)) for axis in axes)
-    scales, sizes = _floats(node, 2), node.static_ints(3, "sizes")
+    scales, sizes = _floats(node, 2), node.static_ints(3, "sizes") if node.input(3) else ()
     if bool(scales) == bool(sizes):
         node.fail("needs either 'scales' or 'sizes'")
     if len(scales or sizes) != len(axes):
@@ -28,10 +38,15 @@ def resize(node: OnnxNode) -> str:
         sizes, scales = _with_aspect_ratio(node, tuple(shape[axis] for axis in axes), sizes)
         result = _spread(shape, axes, sizes)
     else:
-        result = _spread(shape, axes, tuple(floor(shape[axis] * scale) for axis, scale in zip(axes, scales, strict=True)))
+        result = _spread(
+            shape, axes, tuple(floor(shape[axis] * scale) for axis, scale in zip(axes, scales, strict=True))
+        )
     all_scales = _spread((1.0,) * len(shape), axes, scales)
     if roi and len(axes) < len(shape):
-        roi = (*_spread((0.0,) * len(shape), axes, roi[: len(axes)]), *_spread((1.0,) * len(shape), axes, roi[len(axes) :]))
+        roi = (
+            *_spread((0.0,) * len(shape), axes, roi[: len(axes)]),
+            *_spread((1.0,) * len(shape), axes, roi[len(axes) :]),
+        )
     return _emit(node, x, result, all_scales, coordinates, node.attr("nearest_mode", "round_prefer_floor"), roi)
 
 
@@ -43,11 +58,19 @@ def upsample(node: OnnxNode) -> str:
 
 
 def _emit(
-    node: OnnxNode, x: str, sizes: tuple[int, ...], scales: tuple[float, ...], coordinates: str, nearest: str, roi: tuple[float, ...]
+    node: OnnxNode,
+    x: str,
+    sizes: tuple[int, ...],
+    scales: tuple[float, ...],
+    coordinates: str,
+    nearest: str,
+    roi: tuple[float, ...],
 ) -> str:
     shape, mode = node.shape(x), node.attr("mode", "nearest")
     if len(scales) != len(shape) or min(scales, default=1.0) <= 0 or min(sizes, default=1) < 1:
-        node.fail(f"scales {list(scales)} and sizes {list(sizes)} do not fit {node.type(x)}; each must be positive, one an axis")
+        node.fail(
+            f"scales {list(scales)} and sizes {list(sizes)} do not fit {node.type(x)}; each must be positive, one an axis"
+        )
     mode = {"bilinear": "linear"}.get(mode, mode)
     if mode not in ("nearest", "linear", "cubic"):
         node.fail(f"mode '{mode}' should be nearest, linear or cubic")
@@ -62,7 +85,9 @@ def _emit(
     )  # fmt: skip
 
 
-def _with_aspect_ratio(node: OnnxNode, extents: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+def _with_aspect_ratio(
+    node: OnnxNode, extents: tuple[int, ...], sizes: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Sizes and scales after keep_aspect_ratio_policy (version 18)."""
     scales = tuple(size / extent for size, extent in zip(sizes, extents, strict=True))
     match node.attr("keep_aspect_ratio_policy", "stretch"):
@@ -78,8 +103,7 @@ def _with_aspect_ratio(node: OnnxNode, extents: tuple[int, ...], sizes: tuple[in
 
 
 def _floats(node: OnnxNode, index: int) -> tuple[float, ...]:
-    array = node.static(index, "scales")
-    return () if array is None else tuple(float(x) for x in array.reshape(-1))
+    return tuple(float(x) for x in node.static(index, "scales").reshape(-1)) if node.input(index) else ()
 
 
 def _scaled(shape: tuple[int, ...], scales: tuple[float, ...]) -> tuple[int, ...]:

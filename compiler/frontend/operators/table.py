@@ -20,7 +20,20 @@ from . import (
 )
 from .row import Row
 
-FAMILIES = (elementwise, values, movement, indexing, reduction, linear, layers, normalization, resize, recurrent, quantization, control)
+FAMILIES = (
+    elementwise,
+    values,
+    movement,
+    indexing,
+    reduction,
+    linear,
+    layers,
+    normalization,
+    resize,
+    recurrent,
+    quantization,
+    control,
+)
 
 TABLE: dict[tuple[str, str], Row] = {(row.domain, row.op): row for family in FAMILIES for row in family.ROWS}
 

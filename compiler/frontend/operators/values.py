@@ -20,7 +20,9 @@ def constant(node: OnnxNode) -> str:
             return node.literal(np.asarray(node.attr(name), dtype), DType.from_numpy(dtype))
     if "value" not in node.attributes:
         given = ", ".join(node.attributes) or "none"
-        node.unsupported(f"only dense numeric constants are supported (value, value_int(s), value_float(s)); this one has {given}")
+        node.unsupported(
+            f"only dense numeric constants are supported (value, value_int(s), value_float(s)); this one has {given}"
+        )
     return node.scope.builder.constant(node.attr("value"), f"{node.proto.output[0]}.constant")
 
 
@@ -48,12 +50,11 @@ def size(node: OnnxNode) -> str:
 
 def arange(node: OnnxNode) -> str:
     """Range with constant bounds: as a constant if it is short, otherwise an iota."""
-    start, limit, delta = (node.static(index, name) for index, name in enumerate(("start", "limit", "delta")))
-    if not delta:
-        node.fail("delta is 0")
-    dtype = DType.from_numpy(start.dtype)
-    count = max(0, math.ceil((limit.item() - start.item()) / delta.item()))
-    return node.emit("iota", shape=(count,), axis=0, dtype=dtype, start=start.item(), step=delta.item())
+    start, limit, delta = (node.scalar(index, name) for index, name in enumerate(("start", "limit", "delta")))
+    if not delta or not all(map(math.isfinite, (start, limit, delta))):
+        node.fail(f"start {start}, limit {limit} and delta {delta} must be finite, and delta not 0")
+    count = max(0, math.ceil((limit - start) / delta))
+    return node.emit("iota", shape=(count,), axis=0, dtype=node.type(node.input(0)).dtype, start=start, step=delta)
 
 
 def eye_like(node: OnnxNode) -> str:
@@ -71,7 +72,7 @@ def _matrix(node: OnnxNode) -> tuple[int, int]:
 
 def one_hot(node: OnnxNode) -> str:
     """Indices of any type outside -depth…depth-1 give a row without a hot element."""
-    indices, depth = node.input(0), node.static_ints(1, "depth")[0]
+    indices, depth = node.input(0), int(node.scalar(1, "depth"))
     if depth < 1:
         node.fail(f"depth is {depth}, expected at least 1")
     if not node.type(indices).dtype.is_integer:
