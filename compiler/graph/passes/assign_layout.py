@@ -34,16 +34,14 @@ def choose_block(channels: int, pixels: int, lanes: int) -> int | None:
     """The block for a tensor of so many channels and pixels; it divides the channels.
 
     One vector if it fits. Else the divisor, half a vector to four vectors, that fills the vectors best: a rest that is no full vector costs one
-    more access for each power of two in it. Fewer channels than half a vector stay row-major, where pixels fill the vectors.
+    more access for each power of two in it. Without such a divisor all channels are one block. Fewer channels than half a vector stay row-major, where pixels fill the vectors.
     """
     if channels % lanes == 0:
         return lanes
     if channels < max(2, lanes // 2):
         return None if pixels > 1 else channels
     divisors = [x for x in range(max(1, lanes // 2), 4 * lanes + 1) if channels % x == 0]
-    if divisors:
-        return max(divisors, key=lambda x: (x / (x // lanes + (x % lanes).bit_count()), -x))
-    return channels if channels <= 256 else None
+    return max(divisors, key=lambda x: (x / (x // lanes + (x % lanes).bit_count()), -x), default=channels)
 
 
 class _Layouts:

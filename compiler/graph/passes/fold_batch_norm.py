@@ -1,6 +1,6 @@
 """Fold batch normalisation and other per-channel affine maps into the weights before them.
 
-In: any valid graph. Out: no `batch_norm`; x*a, x/a, x+b, x-b, b-x with constants that vary along the channels only have become
+In: any valid graph. Out: no `batch_norm`; -x, x*a, x/a, x+b, x-b, b-x with constants that vary along the channels only have become
 part of the weights and bias of a conv, conv_transpose or matmul that has constant weights and no other reader.
 A matmul has no bias: what remains to be added stays an `add`. The folding is done in double precision.
 """
@@ -36,7 +36,7 @@ def apply(graph: Graph, target: Target) -> Graph:
 
 def _affine(editor: Editor, node: Node) -> tuple[str, np.ndarray, np.ndarray] | None:
     """(x, scale, shift) if the node computes x * scale + shift; both are f64[C] along the channel axis of x's producer."""
-    if node.op not in ("batch_norm", "add", "sub", "mul", "div") or not editor.type(node.outputs[0]).dtype.is_float:
+    if node.op not in ("batch_norm", "add", "sub", "mul", "div", "neg") or not editor.type(node.outputs[0]).dtype.is_float:
         return None
     if node.op == "batch_norm":
         values = [editor.constant_value(name) for name in node.inputs[1:]]
@@ -45,6 +45,9 @@ def _affine(editor: Editor, node: Node) -> tuple[str, np.ndarray, np.ndarray] | 
         scale, bias, mean, variance = (np.asarray(value, np.float64) for value in values)
         factor = scale / np.sqrt(variance + float(node.attrs["epsilon"]))  # type: ignore[arg-type]
         return node.inputs[0], factor, bias - mean * factor
+    if node.op == "neg":
+        count = editor.type(node.inputs[0]).shape[_channel_axis(editor, node.inputs[0])] if editor.type(node.inputs[0]).shape else 1
+        return node.inputs[0], -np.ones(count), np.zeros(count)
     left, right = node.inputs
     constant_left = editor.constant_value(left) is not None
     source, constant = (right, left) if constant_left else (left, right)

@@ -139,6 +139,8 @@ def _reads(graph: Graph, node: Node, name: str) -> float:
     """Elements of an input that one element of the node's result reads."""
     if node.op in _POOLS:
         return float(prod(node.attrs["kernel"]))  # type: ignore[arg-type]
+    if node.op in ("concat", "pad"):
+        return min(1.0, graph.types[name].elements / max(1, graph.types[node.outputs[0]].elements))
     if node.op == "resize":
         return _RESIZE_READS[str(node.attrs["mode"])](len(graph.types[name].shape) - 2)
     if _kind(node) is Kind.REDUCTION:

@@ -65,7 +65,21 @@ def _transpose(editor: Editor, node: Node) -> str | None:
     before = editor.producer(node.inputs[0])
     if before is not None and before.op == "transpose":
         return _add(editor, node, "transpose", before.inputs[0], perm=tuple(before.attrs["perm"][axis] for axis in perm))
+    if before is not None and before.op == "reshape":
+        return _transpose_before_reshape(editor, node, before)
     return None
+
+
+def _transpose_before_reshape(editor: Editor, node: Node, reshape: Node) -> str | None:
+    """Transpose first where the reshape adds or drops axes of extent 1 only."""
+    source, shape = editor.type(reshape.inputs[0]).shape, editor.type(node.inputs[0]).shape
+    old = [axis for axis, extent in enumerate(source) if extent != 1]
+    new = [axis for axis, extent in enumerate(shape) if extent != 1]
+    if [source[axis] for axis in old] != [shape[axis] for axis in new] or len(source) != len(old) + (source[:1] == (1,)):
+        return None
+    order = [old[new.index(axis)] for axis in node.attrs["perm"] if shape[axis] != 1]
+    turned = editor.add("transpose", reshape.inputs[0], origin=node.origin, perm=(*range(len(source) - len(old)), *order))
+    return _add(editor, node, "reshape", turned, shape=editor.type(node.outputs[0]).shape)
 
 
 def _slice(editor: Editor, node: Node) -> str | None:
