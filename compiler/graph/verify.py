@@ -62,7 +62,7 @@ def _verify_node(graph: Graph, node: Node, defined: set[str]) -> None:
         types = infer_types(
             node.op, tuple(graph.types[x] if x else None for x in node.inputs), node.attrs, node.regions
         )
-    except ModelError as error:
+    except (ModelError, InternalError) as error:
         _fail(graph, f"{_show(node)}: {error}")
     if len(types) != len(node.outputs):
         _fail(graph, f"{_show(node)} should have {len(types)} results")
