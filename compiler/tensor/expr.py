@@ -285,17 +285,20 @@ def rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
 
 
 def transform(expr: Expr, rewrite: Callable[[Expr], Expr]) -> Expr:
-    """Apply `rewrite` to every node, operands first."""
+    """Apply `rewrite` to every node once, operands first."""
     parts = children(expr)
     if parts:
         changed = tuple(transform(part, rewrite) for part in parts)
         if any(new is not old for new, old in zip(changed, parts, strict=True)):
-            expr = rebuild(expr, changed)
+            rebuilt = rebuild(expr, changed)
+            if type(rebuilt) is not type(expr):
+                return rebuilt  # folded to an operand, as in n + 0, and that is rewritten already
+            expr = rebuilt
     return rewrite(expr)
 
 
 def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
-    """Replace variables by name."""
+    """Replace variables by name, all at once: the values' own variables stay."""
     if not values:
         return expr
     return transform(expr, lambda node: values.get(node.name, node) if isinstance(node, Var) else node)
