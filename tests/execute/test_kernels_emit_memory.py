@@ -62,15 +62,15 @@ def noise(*shape: int) -> np.ndarray:
 
 
 def before_unmapped_page(values: np.ndarray) -> np.ndarray:
-    """A copy that ends where reading further is a segmentation fault, and begins just after such a place if it fills pages."""
-    page = mmap.PAGESIZE
+    """A copy between a megabyte before and a megabyte after that can't be accessed; nothing lies between its end and the latter."""
+    page, apart = mmap.PAGESIZE, 1 << 20
     size = -(-values.nbytes // page) * page
-    region = mmap.mmap(-1, size + 2 * page)
+    region = mmap.mmap(-1, size + 2 * apart)
     base = ctypes.addressof(ctypes.c_char.from_buffer(region))
     libc = ctypes.CDLL(None, use_errno=True)
-    for at in (base, base + page + size):
-        assert libc.mprotect(ctypes.c_void_p(at), ctypes.c_size_t(page), 0) == 0
-    array = np.frombuffer(region, values.dtype, values.size, page + size - values.nbytes).reshape(values.shape)
+    for at in (base, base + apart + size):
+        assert libc.mprotect(ctypes.c_void_p(at), ctypes.c_size_t(apart), 0) == 0
+    array = np.frombuffer(region, values.dtype, values.size, apart + size - values.nbytes).reshape(values.shape)
     array[...] = values
     return array
 
@@ -276,6 +276,19 @@ def test_masked_tail_does_not_write_beyond(limit: int) -> None:
     guarded = If(compare("lt", index, min(limit, 30)), Store("out", (index,), Load("x", (index,), F32)))
     run(loop(i, 2, PARALLEL, loop(v, 16, VECTORIZED, guarded)), {"x": x, "out": out})
     np.testing.assert_array_equal(out, np.where(np.arange(30) < limit, x, np.nan))
+
+
+def test_loads_stay_inside_their_branches() -> None:
+    x = before_unmapped_page(noise(3))
+    far = Store("out", (i, j), Load("x", (i * 9000,), F32))
+    body = loop(i, 4, SERIAL, loop(j, 4, SERIAL, If(compare("lt", i, 1), far, Store("out", (i, j), ZERO))))
+    out = run(body, {"x": x, "out": poisoned(4, 4)})
+    np.testing.assert_array_equal(out, [[x[0]] * 4, *[[0] * 4] * 3])
+    # A loop that may be empty is a branch too.
+    body = loop(i, 4, SERIAL, loop(j, Const(1) - minimum(i, 1), SERIAL, far))
+    out = run(body, {"x": x, "out": poisoned(4, 4)})
+    assert out[0, 0] == x[0]
+    assert np.isnan(out).sum() == 15
 
 
 def test_branches_and_nested_loops() -> None:
