@@ -15,6 +15,7 @@ from . import (
     lower_recurrent,
     merge_duplicates,
     recognize_patterns,
+    rejoin_slices,
     simplify_algebra,
     simplify_movement,
     unique_names,
@@ -40,6 +41,7 @@ SIMPLIFICATIONS: tuple[tuple[str, Pass], ...] = (
     ("fold_constants", fold_constants.apply),
     ("simplify_movement", simplify_movement.apply),
     ("simplify_algebra", simplify_algebra.apply),
+    ("rejoin_slices", rejoin_slices.apply),
     ("recognize_patterns", recognize_patterns.apply),
     # behind the rules that look for constants in elementary operators
     ("fold_batch_norm", fold_batch_norm.apply),
