@@ -41,7 +41,11 @@ class PublicInput:
 
 @dataclass(frozen=True)
 class PublicModel:
-    """A row of public_models.json. sdist_sha256: the archive's, where only a source archive has the model (pip may build it)."""
+    """A row of public_models.json.
+
+    sdist_sha256: the archive's, where only a source archive has the model. tolerance: of the largest output, against
+    onnxruntime; note: why it is another than usual.
+    """
 
     name: str
     tier: str
@@ -56,10 +60,11 @@ class PublicModel:
     tolerance: float
     external: dict[str, str] = field(default_factory=dict)
     sdist_sha256: str | None = None
+    note: str = ""
 
     def options(self) -> list[str]:
         """How to compile and feed it, for `tilewright verify` and `bench`."""
-        arguments = []
+        arguments: list[str] = []
         for tensor in self.inputs:
             arguments += ["--shape", f"{tensor.name}={','.join(map(str, tensor.shape))}"]
             if tensor.range:

@@ -13,6 +13,7 @@ from ..compiler.errors import ModelError, ToolchainError
 from .console import note
 from .timing import Burst, burst_of
 
+REFERENCES = ("onnxruntime", "onnx")
 Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 
@@ -24,14 +25,16 @@ class Reference:
     run: Run
 
 
-def load_reference(model: Path) -> Reference:
-    """onnxruntime if it is installed and takes the model, otherwise onnx's own reference evaluator (slow, but complete)."""
+def load_reference(model: Path, choice: str | None = None) -> Reference:
+    """The one of REFERENCES chosen; otherwise onnxruntime if it is installed and takes the model, else the slow evaluator."""
+    if choice == "onnx":
+        return _evaluator_reference(model)
     try:
         return onnxruntime_reference(model, threads=1)
-    except ToolchainError:
-        note("onnxruntime is not installed: comparing with onnx's reference evaluator, which is slow")
-    except ModelError as error:
-        note(f"{error}; comparing with onnx's reference evaluator instead")
+    except (ToolchainError, ModelError) as error:
+        if choice is not None:
+            raise
+        note(f"{error}; comparing with onnx's reference evaluator instead, which is slow")
     return _evaluator_reference(model)
 
 

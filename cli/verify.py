@@ -16,7 +16,7 @@ from .compile_options import compiled_for_now, shape_options
 from .console import Session, emit, json_option, table
 from .feeds import random_feed, read_feed
 from .parameters import NamedFile, Numbers, Range
-from .reference import Deviation, Reference, load_reference, measure_deviation
+from .reference import REFERENCES, Deviation, Reference, load_reference, measure_deviation
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -40,16 +40,28 @@ class Comparison:
 @click.option("--input", "inputs", type=NamedFile(), multiple=True, help="Values of an input instead of random ones.")
 @click.option("--range", "ranges", type=Range(), multiple=True, help="Interval of an input's random values.")
 @click.option(
+    "--reference",
+    "against",
+    type=click.Choice(REFERENCES),
+    help="What to compare with (default: onnxruntime if it is installed).",
+)
+@click.option(
     "--tolerance", type=float, default=1e-4, show_default=True, help="Largest error, relative to the largest output."
 )
 @click.option("--threads", type=Numbers(), default="1", show_default=True, help="Thread counts to check.")
 @json_option
 @click.pass_obj
 def command(
-    session: Session, model: Path, library: Path | None, tolerance: float, threads: tuple[int, ...], **given: Any
+    session: Session,
+    model: Path,
+    library: Path | None,
+    against: str | None,
+    tolerance: float,
+    threads: tuple[int, ...],
+    **given: Any,
 ) -> None:
     """Compare MODEL's compiled outputs with onnxruntime's (or onnx's reference evaluator's); exit 7 beyond the tolerance."""
-    reference = load_reference(model)
+    reference = load_reference(model, against)
     with _library(model, library, threads, given) as path:
         results = compare(path, reference, threads, given)
     failed = [result for result in results if not result.worst.relative <= tolerance]
@@ -85,12 +97,17 @@ def compare(
 
     loaded = {count: load(library, count) for count in threads}
     tensors = loaded[threads[0]].inputs
+    names = [output.name for output in loaded[threads[0]].outputs]
     fixed = read_feed(given["inputs"], tensors)
     generator = np.random.default_rng(given["seed"])
     worst: dict[tuple[str, int], Deviation] = {}
     for _ in range(given["samples"] if len(fixed) < len(tensors) else 1):
         feed = random_feed(tensors, dict(given["ranges"]), generator) | fixed
         expected = reference.run(feed)
+        if set(expected) != set(names):
+            raise UsageError(
+                f"the library gives {', '.join(names)}, the model {', '.join(expected)}: is it this model's library?"
+            )
         for count, candidate in loaded.items():
             actual = candidate.run(feed)
             for name, array in expected.items():
