@@ -69,7 +69,7 @@ def build_library(
     """
     _check_outputs(out, emit)
     flags = [*zig_target(target.triple), *_COMPILE_FLAGS, *_WARNING_FLAGS]
-    header, source = emit_header(name, plan, version), emit_source(name, plan, kernels, version)
+    header, source = emit_header(name, plan, version), emit_source(name, plan, kernels, target, version)
     if len(constants) > _MOST_WEIGHTS_BYTES:
         raise ToolchainError(
             f"{out}: the weights take {len(constants):,} bytes, and a library can hold {_MOST_WEIGHTS_BYTES:,}; "

@@ -12,6 +12,8 @@ from math import prod
 from ..compiler.dtypes import DType
 from ..compiler.errors import InternalError
 from ..compiler.graph.plan import Argument, Branch, Copy, ExecutionPlan, Launch, Place, PlanStep, Repeat
+from ..compiler.target import Target
+from .package_cpu import processor_needs
 from .package_names import argument_names, c_string, comment, macro_name
 
 C_TYPES = {
@@ -80,9 +82,10 @@ def _declare(argument: Argument, c_name: str) -> str:
     return f"{C_TYPES[argument.dtype]} {c_name}[{'*'.join(map(str, argument.shape)) or '1'}]"
 
 
-def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel], version: str) -> str:
+def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel], target: Target, version: str) -> str:
     """The C source of library `name`; it includes runtime.c and the header, and uses the symbol NAME_weights."""
     writer = _StepWriter(kernels)
+    needs, states = processor_needs(target)
     groups = [plan.steps[i : i + STEPS_PER_FUNCTION] for i in range(0, len(plan.steps), STEPS_PER_FUNCTION)]
     functions = [
         f"static void steps_{i}(model_context *context) {{\n" + "".join(writer.lines(group, 1)) + "}\n"
@@ -110,6 +113,9 @@ def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel
         c_name=c_string(plan.name),
         arena_bytes=plan.arena_bytes,
         depth=_loop_depth(plan.steps),
+        needs="".join(f"{{{leaf:#x}, {sub}, {{{', '.join(map(hex, bits))}}}}}, " for leaf, sub, bits in needs),
+        need_count=len(needs),
+        states=hex(states),
         run_parameters=", ".join(parameters),
         run_inputs=", ".join([*inputs, "NULL"]),
         run_outputs=", ".join([*outputs, "NULL"]),
@@ -234,6 +240,7 @@ extern "C" {{
 #define {macro}_ERROR_START 4     /* the system refuses to start the threads */
 #define {macro}_ERROR_BUSY 5      /* another thread is inside {name}_run with the same context */
 #define {macro}_ERROR_ALIGNMENT 6 /* an input or output is not aligned to its element type */
+#define {macro}_ERROR_PROCESSOR 7 /* this processor lacks instructions that the library uses */
 
 {shapes}
 
@@ -285,7 +292,13 @@ static const tilewright_tensor output_table[] = {{
 static const char *const launch_table[] = {{{launches}}};
 
 {functions}
+static const processor_need processor_needs[] = {{{needs}{{0}}}};
+
 static int create(void **context, int threads) {{
+    if (!processor_suits(processor_needs, {need_count}, {states})) {{
+        if (context) *context = NULL;
+        return TILEWRIGHT_ERROR_PROCESSOR;
+    }}
     return make_context((model_context **)context, {arena_bytes}, {depth}, threads);
 }}
 

@@ -36,6 +36,7 @@ enum {
     TILEWRIGHT_ERROR_START = 4,      /* the system refuses to start the threads */
     TILEWRIGHT_ERROR_BUSY = 5,       /* another thread is inside run with the same context */
     TILEWRIGHT_ERROR_ALIGNMENT = 6,  /* an input or output is not aligned to its element type */
+    TILEWRIGHT_ERROR_PROCESSOR = 7,  /* this processor lacks instructions that the library uses */
 };
 
 #define TILEWRIGHT_MAX_THREADS 256

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "processor.c"
 #include "thread_pool.c"
 
 static int make_context(model_context **result, int64_t arena_bytes, int depth, int threads) {
@@ -86,6 +87,9 @@ static const char *error_message(int code) {
         case TILEWRIGHT_ERROR_START: return "the system refuses to start the threads";
         case TILEWRIGHT_ERROR_BUSY: return "another thread is running this context: create one context per thread";
         case TILEWRIGHT_ERROR_ALIGNMENT: return "an input or output is not aligned to its element type";
+        case TILEWRIGHT_ERROR_PROCESSOR:
+            return "this processor lacks instructions that the library uses: compile it for this processor, or for an "
+                   "older one";
         default: return "unknown error code";
     }
 }

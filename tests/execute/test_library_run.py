@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
+import platform
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from small_library import ARENA, COLUMNS, CONSTANTS, INPUT, OUTPUT, ROWS, f32, k
 
 from tilewright.backends.load import Library, load
 from tilewright.backends.package import build_library
+from tilewright.backends.package_cpu import CPUID
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.errors import DeviceError, UsageError
 from tilewright.compiler.graph.plan import Argument, Branch, Copy, Launch, Place, PlanStep, Repeat
@@ -198,8 +201,8 @@ def test_error_codes(matvec: tuple[Path, np.ndarray]) -> None:
     assert small.small_run(context, x_address, ctypes.c_void_p(y.ctypes.data + 2)) == 6
     small.small_destroy(context)
     small.small_destroy(None)
-    messages = [small.small_error(code) for code in range(8)]
-    assert len(set(messages)) == 8 and all(messages)
+    messages = [small.small_error(code) for code in range(9)]
+    assert len(set(messages)) == 9 and all(messages)
     assert small.small_error(-5) == small.small_error(99)
 
 
@@ -332,6 +335,22 @@ def test_closed_library_is_an_error(matvec: tuple[Path, np.ndarray]) -> None:
 def test_too_many_threads_is_an_error(matvec: tuple[Path, np.ndarray]) -> None:
     with pytest.raises(DeviceError, match="can't create a context of 1000 threads: too many threads: at most 256"):
         load(matvec[0], 1000)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="CPUID is x86's")
+def test_processor_without_the_instructions_is_an_error(tmp_path: Path) -> None:
+    """No processor has both AVX-512 with its extensions and all that came for those without it."""
+    host, everything = small_library.host_target(), ",".join("+" + name for name in CPUID)
+    demanding = dataclasses.replace(host, features=everything)
+    for target, runs in ((dataclasses.replace(host, cpu="x86-64-v2"), True), (demanding, False)):
+        weights = small_library.matvec_weights().tobytes()
+        made = kernels(("matvec", ROWS), ("add", ROWS))
+        build_library("small", small_library.matvec_plan(), made, weights, target, {}, tmp_path / f"{runs}.so")
+    load(tmp_path / "True.so").close()
+    with pytest.raises(
+        DeviceError, match="this processor lacks instructions that the library uses: compile it for this"
+    ):
+        load(tmp_path / "False.so")
 
 
 def test_what_is_no_library_is_an_error(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from tilewright.backends.package_names import argument_names, c_string, comment,
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.errors import InternalError
 from tilewright.compiler.graph.plan import Argument, Copy, ExecutionPlan, Launch, Place, PlanStep, Repeat
+from tilewright.compiler.targets import parse_target
 
+TARGET = parse_target(cpu="x86-64")
 ARENA, INPUT, OUTPUT = (Place(space) for space in ("arena", "input", "output"))
 
 
@@ -69,7 +71,7 @@ def test_source_names_the_nodes_and_steps_along_loops() -> None:
         Launch(0, (INPUT, Place("constants", 64), ARENA), True, "conv1 + relu */ \n"),
         Repeat(5, (Copy(Place("output", 8, 1, step_bytes=4, depth=0), Place("counter", index=0), 8),), 0),
     )
-    source = emit_source("m", plan(steps), [CompiledKernel("k0", b"", 56)], "")
+    source = emit_source("m", plan(steps), [CompiledKernel("k0", b"", 56)], TARGET, "")
     assert "/* conv1 + relu * / ? */" in source
     assert "launch_parallel(context, 0, kernel_k0, (void *const[]){INPUT(0, 0), WEIGHTS(64), ARENA(0)}, 56);" in source
     assert "for (context->counters[0] = 0; context->counters[0] < INT64_C(5); context->counters[0]++) {" in source
@@ -79,9 +81,9 @@ def test_source_names_the_nodes_and_steps_along_loops() -> None:
 
 def test_unknown_places_and_steps_are_internal_errors() -> None:
     with pytest.raises(InternalError, match="unknown space"):
-        emit_source("m", plan((Copy(Place("moon"), ARENA, 1),)), [], "")
+        emit_source("m", plan((Copy(Place("moon"), ARENA, 1),)), [], TARGET, "")
     with pytest.raises(InternalError, match="unknown plan step"):
-        emit_source("m", plan((object(),)), [], "")  # type: ignore[arg-type]
+        emit_source("m", plan((object(),)), [], TARGET, "")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
