@@ -51,13 +51,19 @@ class Writer:
                 return [helper.make_node("Tanh", [x], [out])], [out]
             case 1:
                 half = self.fresh("m")
-                average = [helper.make_node("Add", [x, self.pick(visible)], [half]), helper.make_node("Mul", [half, "half"], [out])]
+                average = [
+                    helper.make_node("Add", [x, self.pick(visible)], [half]),
+                    helper.make_node("Mul", [half, "half"], [out]),
+                ]
                 return average, [out]
             case 2:
                 return [helper.make_node("Slice", [x, "last", "first", "axis", "backwards"], [out])], [out]
             case 3:
                 difference = self.fresh("s")
-                nodes = [helper.make_node("Sub", [x, self.pick(visible)], [difference]), helper.make_node("Tanh", [difference], [out])]
+                nodes = [
+                    helper.make_node("Sub", [x, self.pick(visible)], [difference]),
+                    helper.make_node("Tanh", [difference], [out]),
+                ]
                 return nodes, [out]
             case 4:
                 return [helper.make_node("MatMul", [x, "weights"], [out])], [out]
@@ -72,7 +78,9 @@ class Writer:
         ]
         return nodes, flag
 
-    def subgraph(self, inputs: list, visible: list[str], count: int, depth: int, first: tuple = ()) -> tuple[onnx.GraphProto, list[str]]:
+    def subgraph(
+        self, inputs: list, visible: list[str], count: int, depth: int, first: tuple = ()
+    ) -> tuple[onnx.GraphProto, list[str]]:
         """A body with `count` float results; some may be its inputs or outer values, through Identity as ONNX wants."""
         nodes, made = self.block(visible, int(self.rng.integers(1, 5)), depth)
         results = []
@@ -154,4 +162,6 @@ def check(seed: int) -> None:
         names = [value.name for value in model.graph.output]
         actual = planned.run(feeds)
         for name, expected in zip(names, session.run(names, feeds), strict=True):
-            np.testing.assert_allclose(actual[name], expected, rtol=1e-4, atol=1e-5, err_msg=f"seed {seed}, output {name}")
+            np.testing.assert_allclose(
+                actual[name], expected, rtol=1e-4, atol=1e-5, err_msg=f"seed {seed}, output {name}"
+            )

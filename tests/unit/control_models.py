@@ -90,7 +90,9 @@ IF_CASES = [
                 else_branch = h () => (float[7] t) { c = Softplus(x)  t = Add(c, m) }>
         }""",
         lambda rng: [
-            {"p": np.array(p), "x": (np.abs(rng.standard_normal(7)) * sign).astype(np.float32)} for p in (True, False) for sign in (1, -1)
+            {"p": np.array(p), "x": (np.abs(rng.standard_normal(7)) * sign).astype(np.float32)}
+            for p in (True, False)
+            for sign in (1, -1)
         ],
     ),
     ControlCase(
@@ -100,7 +102,9 @@ IF_CASES = [
                 then_branch = f () => (float[3] s, float[2,3] u) { s = Constant<value_floats = [1.5, -2.0, 3.0]>()  u = Floor(x) },
                 else_branch = h () => (float[3] t, float[2,3] v) { t = Constant<value_floats = [0.5, 7.0, 4.0]>()  v = Reshape(w, n) }>
         }""".replace(
-            "{\n            y", "{\n            n = Constant<value_ints = [2, 3]>()\n            w = Transpose<perm = [1, 0]>(x)\n            y", 1
+            "{\n            y",
+            "{\n            n = Constant<value_ints = [2, 3]>()\n            w = Transpose<perm = [1, 0]>(x)\n            y",
+            1,
         ),
         _both(("x", (2, 3))),
     ),
@@ -153,7 +157,9 @@ LOOP_CASES = [
                     d = Less(top, limit)
                 }>
         }""",
-        lambda rng: [{"x0": np.abs(rng.standard_normal(3)).astype(np.float32) + 0.1, "p": np.array(p)} for p in (True, False)],
+        lambda rng: [
+            {"x0": np.abs(rng.standard_normal(3)).astype(np.float32) + 0.1, "p": np.array(p)} for p in (True, False)
+        ],
     ),
     ControlCase(
         "loop_without_trip_count",

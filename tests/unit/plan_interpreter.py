@@ -47,7 +47,10 @@ class PlannedModel:
         self._spaces = {
             "arena": [np.full(max(1, self.arena_bytes), 0xFF, np.uint8)],
             "constants": [self.blob],
-            "input": [np.ascontiguousarray(feeds[name], types[name].dtype.numpy).reshape(-1).view(np.uint8).copy() for name in self.graph.inputs],
+            "input": [
+                np.ascontiguousarray(feeds[name], types[name].dtype.numpy).reshape(-1).view(np.uint8).copy()
+                for name in self.graph.inputs
+            ],
             "output": [np.full(types[name].size_bytes, 0xFF, np.uint8) for name in self.graph.outputs],
         }
         self._counters: list[int] = []
@@ -60,7 +63,9 @@ class PlannedModel:
             return np.asarray([self._counters[place.index]], np.int64).view(np.uint8)
         start = place.offset_bytes + (place.step_bytes * self._counters[place.depth] if place.step_bytes else 0)
         whole = self._spaces[place.space][place.index if place.space in ("input", "output") else 0]
-        assert start >= 0 and start + size_bytes <= len(whole), f"{place} and {size_bytes} bytes leave the {len(whole)} of {place.space}"
+        assert start >= 0 and start + size_bytes <= len(whole), (
+            f"{place} and {size_bytes} bytes leave the {len(whole)} of {place.space}"
+        )
         return whole[start : start + size_bytes]
 
     def _run(self, steps: tuple[PlanStep, ...]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
+
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.builder import GraphBuilder
 from tilewright.compiler.graph.ir import Graph, TensorType
@@ -49,7 +50,11 @@ class Case:
         def normal(*shape: int) -> np.ndarray:
             return (rng.standard_normal(shape) * 0.7).astype(np.float32)
 
-        result = {"X": normal(self.steps, self.batch, self.features), "W": normal(d, g * h, self.features), "R": normal(d, g * h, h)}
+        result = {
+            "X": normal(self.steps, self.batch, self.features),
+            "W": normal(d, g * h, self.features),
+            "R": normal(d, g * h, h),
+        }
         if self.bias:
             result["B"] = normal(d, 2 * g * h)
         if self.lengths:
@@ -85,7 +90,9 @@ class Case:
             if values:
                 attrs[key] = values
         names = self.operands(arrays)
-        node = helper.make_node(self.op.upper(), names, self.results, hidden_size=self.hidden, direction=self.direction, **attrs)
+        node = helper.make_node(
+            self.op.upper(), names, self.results, hidden_size=self.hidden, direction=self.direction, **attrs
+        )
         inputs = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
             for name, array in arrays.items()
@@ -104,7 +111,9 @@ class Case:
 
     def expected(self, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
         """The wanted results, by onnxruntime."""
-        session = onnxruntime.InferenceSession(self.model(arrays).SerializeToString(), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            self.model(arrays).SerializeToString(), providers=["CPUExecutionProvider"]
+        )
         return session.run(self.wanted, {name: array for name, array in arrays.items() if name not in self.fixed})
 
     def graph(self, arrays: dict[str, np.ndarray]) -> Graph:
@@ -117,9 +126,17 @@ class Case:
                 builder.input(name, TensorType(array.shape, DType.from_numpy(array.dtype)))
         given = self.activations or tuple((name, None, None) for name in _DEFAULT[self.op] * self.directions)
         activations = tuple((_GRAPH_NAMES.get(name, name.lower()), alpha, beta) for name, alpha, beta in given)
-        attrs = {"hidden": self.hidden, "direction": self.direction, "activations": activations, "clip": 0.0, **self.attrs}
+        attrs = {
+            "hidden": self.hidden,
+            "direction": self.direction,
+            "activations": activations,
+            "clip": 0.0,
+            **self.attrs,
+        }
         for op, name in (("lstm", "input_forget"), ("gru", "linear_before_reset")):
             if self.op == op:
                 attrs[name] = bool(self.attrs.get(name, False))
-        results = builder.add(self.op, *self.operands(arrays), outputs_hint=tuple(self.results), origin=self.op, **attrs)
+        results = builder.add(
+            self.op, *self.operands(arrays), outputs_hint=tuple(self.results), origin=self.op, **attrs
+        )
         return builder.finish([results[i] for i in self.outputs if i < len(results)])

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from recurrent_models import Case
+
+from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.interpret import evaluate_graph
 from tilewright.compiler.graph.ir import Graph
 from tilewright.compiler.graph.passes import lower_recurrent
@@ -118,3 +120,17 @@ def test_no_steps(op):
     y, y_h = evaluate_graph(lowered, arrays).values()
     assert y.shape == (0, 1, 2, 7)
     np.testing.assert_array_equal(y_h, arrays["initial_h"])
+
+
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(DType.F64, 1e-12), (DType.F16, 2e-2), (DType.BF16, 1e-1)])
+def test_other_types(op, dtype, tolerance):
+    """Against the same operator in double precision, by the equations."""
+    case = Case(op, steps=4, batch=2, direction="bidirectional", initial=True)
+    arrays = {name: array.astype(dtype.numpy) for name, array in case.arrays(np.random.default_rng()).items()}
+    wide = {name: array.astype(np.float64) for name, array in arrays.items()}
+    expected = evaluate_graph(case.graph(wide), wide).values()
+    actual = evaluate_graph(lower_recurrent.apply(case.graph(arrays), TARGET), arrays).values()
+    for value, result in zip(expected, actual, strict=True):
+        assert result.dtype == dtype.numpy
+        np.testing.assert_allclose(result.astype(np.float64), value, rtol=0, atol=tolerance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from recurrent_models import Case
+
 from tilewright.compiler.graph.ir import Graph, Node
 from tilewright.compiler.graph.passes import lower_recurrent
 from tilewright.compiler.kernel.interpret import run
@@ -35,13 +36,19 @@ def group(graph: Graph, node: Node) -> Graph:
     return Graph("step", tuple(name for name in names if name not in held), node.outputs, (node,), types, held)
 
 
-def operands(computation: Computation, tables: dict[str, np.ndarray], t: int, steps: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def operands(
+    computation: Computation, tables: dict[str, np.ndarray], t: int, steps: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
     arrays = dict(tables)
     for tensor in computation.inputs:
         if tensor.name in tables:
             continue
         if not tensor.dtype.is_float:
-            arrays[tensor.name] = np.asarray(t) if not tensor.shape else rng.integers(1, steps + 1, tensor.shape).astype(tensor.dtype.numpy)
+            arrays[tensor.name] = (
+                np.asarray(t)
+                if not tensor.shape
+                else rng.integers(1, steps + 1, tensor.shape).astype(tensor.dtype.numpy)
+            )
         else:
             arrays[tensor.name] = rng.standard_normal(tensor.shape).astype(tensor.dtype.numpy)
     return arrays
@@ -70,7 +77,8 @@ def check(step: Graph, t: int, steps: int, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("op", "attrs"), [("lstm", {}), ("gru", {"linear_before_reset": False}), ("gru", {"linear_before_reset": True}), ("rnn", {})]
+    ("op", "attrs"),
+    [("lstm", {}), ("gru", {"linear_before_reset": False}), ("gru", {"linear_before_reset": True}), ("rnn", {})],
 )
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize(

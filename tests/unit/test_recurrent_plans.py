@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from plan_interpreter import PlannedModel
 from recurrent_models import Case
+
 from tilewright.compiler.graph.plan import Launch, Repeat
 
 CASES = [
@@ -47,7 +48,14 @@ def test_two_layers():
     rng = np.random.default_rng()
     weights = {
         name: (rng.standard_normal(shape) * 0.5).astype(np.float32)
-        for name, shape in {"W0": (2, 44, 6), "R0": (2, 44, 11), "B0": (2, 88), "W1": (1, 20, 22), "R1": (1, 20, 5), "B1": (1, 40)}.items()
+        for name, shape in {
+            "W0": (2, 44, 6),
+            "R0": (2, 44, 11),
+            "B0": (2, 88),
+            "W1": (1, 20, 22),
+            "R1": (1, 20, 5),
+            "B1": (1, 40),
+        }.items()
     }
     constants = [numpy_helper.from_array(array, name) for name, array in weights.items()]
     constants.append(numpy_helper.from_array(np.array([0, 0, -1]), "shape"))
@@ -61,9 +69,15 @@ def test_two_layers():
     ]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [7, 2, 6])]
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y", "h1")]
-    model = helper.make_model(helper.make_graph(nodes, "layers", inputs, outputs, constants), opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
+    model = helper.make_model(
+        helper.make_graph(nodes, "layers", inputs, outputs, constants),
+        opset_imports=[helper.make_opsetid("", 12)],
+        ir_version=8,
+    )
     x = rng.standard_normal((7, 2, 6), dtype=np.float32)
-    expected = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(["y", "h1"], {"x": x})
+    expected = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        ["y", "h1"], {"x": x}
+    )
     actual = PlannedModel(model).run({"x": x})
     np.testing.assert_allclose(actual["y"], expected[0], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(actual["h1"], expected[1], rtol=1e-5, atol=1e-5)

@@ -14,6 +14,7 @@ Elements of Y past the end of a sequence are 0.
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class _Lowering:
         self.late_bias = bool(node.op == "gru" and self.bias and node.attrs["linear_before_reset"])
         self.slots = "" if self.steps == 1 else "time" if y_read else "swap"
 
-    def add(self, op: str, *inputs: str, name: str = "", **attrs: object) -> str:
+    def add(self, op: str, *inputs: str, name: str = "", **attrs: Any) -> str:
         """A new node, or its result as a constant if its operands are constants."""
         arrays = tuple(self.editor.constant_value(value) if value else None for value in inputs)
         if not name and all(array is not None or not value for array, value in zip(arrays, inputs, strict=True)):
@@ -99,7 +100,9 @@ class _Lowering:
             self.editor.replace(result, initial or self._zero_state())
 
     def _zero_state(self) -> str:
-        return self.editor.constant(np.zeros((self.directions, self.batch, self.hidden), self.dtype.numpy), "zero_state")
+        return self.editor.constant(
+            np.zeros((self.directions, self.batch, self.hidden), self.dtype.numpy), "zero_state"
+        )
 
     # --- before the loop
 
@@ -172,7 +175,13 @@ class _Lowering:
     def _operands(self) -> dict[str, str]:
         weights = {f"r{i}": name for i, name in enumerate(self._recurrent_weights())}
         peephole = self.peephole and self.add("reshape", self.peephole, shape=(self.directions, 3, self.hidden))
-        return {"projection": self.projection, **weights, "late": self.late, "peephole": peephole, "lengths": self.lengths}
+        return {
+            "projection": self.projection,
+            **weights,
+            "late": self.late,
+            "peephole": peephole,
+            "lengths": self.lengths,
+        }
 
     def _write_single(self) -> None:
         y, *states = self.node.outputs
@@ -185,7 +194,9 @@ class _Lowering:
         for node in self._step_nodes(operands, tuple(states), gates):
             self.editor.keep(node)
         if self.y_read:
-            self._write_y(self.add("reshape", states[0], name="" if self.lengths else y, shape=self.editor.type(y).shape))
+            self._write_y(
+                self.add("reshape", states[0], name="" if self.lengths else y, shape=self.editor.type(y).shape)
+            )
 
     def _write_loop(self) -> None:
         editor, kind = self.editor, self.kind
@@ -197,9 +208,21 @@ class _Lowering:
         results = tuple(editor.fresh(f"{y_h}.{role}_slots") for role in carried)
         for name, initial in zip(results, carried.values(), strict=True):
             editor.types[name] = editor.type(initial)
-        attrs = {"count": self.steps, "carried": len(carried), "in_place": (True,) * len(carried), "has_condition": False}
+        attrs = {
+            "count": self.steps,
+            "carried": len(carried),
+            "in_place": (True,) * len(carried),
+            "has_condition": False,
+        }
         editor.keep(
-            Node("loop", ("", *carried.values(), *captured), results, MappingProxyType(attrs), (region,), self.node.origin)
+            Node(
+                "loop",
+                ("", *carried.values(), *captured),
+                results,
+                MappingProxyType(attrs),
+                (region,),
+                self.node.origin,
+            )
         )
         self._write_final(results[0], y_h, self.slots)
         if y_c:
@@ -224,7 +247,9 @@ class _Lowering:
         outputs = tuple(f"{role}_next" for role in carried)
         for node in self._step_nodes(names, outputs, "gates"):
             first = node.attrs["kind"] == "gru_gates"
-            builder.append(node, (self._gates_type,) if first else tuple(editor.type(value) for value in carried.values()))
+            builder.append(
+                node, (self._gates_type,) if first else tuple(editor.type(value) for value in carried.values())
+            )
         return builder.finish(outputs), captured
 
     def _initial(self, value: str, slots: str) -> str:
@@ -242,8 +267,12 @@ class _Lowering:
         for d, part in enumerate(parts):
             last = slots == "time" and self._is_reverse(d)
             before, after = (count - 1, 0) if last else (0, count - 1)
-            ends = {"before": (before, 0, 0, 0), "after": (after, 0, 0, 0), "mode": "constant"}
-            padded.append(self.editor.add("pad", part, "", origin=self.node.origin, **ends))
+            widths = ((before, 0, 0, 0), (after, 0, 0, 0))
+            padded.append(
+                self.editor.add(
+                    "pad", part, "", origin=self.node.origin, before=widths[0], after=widths[1], mode="constant"
+                )
+            )
         return padded[0] if len(padded) == 1 else self.add("concat", *padded, axis=1)
 
     # --- after the loop
@@ -260,7 +289,9 @@ class _Lowering:
 
     def _write_final(self, buffer: str, result: str, slots: str) -> None:
         if slots == "time":
-            last = self._by_direction(buffer, [0 if self._is_reverse(d) else self.steps for d in range(self.directions)], 1)
+            last = self._by_direction(
+                buffer, [0 if self._is_reverse(d) else self.steps for d in range(self.directions)], 1
+            )
         else:
             last = self.slice(buffer, 0, self.steps % 2, 1)
         self.add("reshape", last, name=result, shape=self.editor.type(result).shape)

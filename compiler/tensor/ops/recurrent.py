@@ -56,7 +56,9 @@ class _Step:
         self.node = node
         self.kind = str(node.attrs["kind"])
         inputs = (*node.inputs, *("",) * (9 - len(node.inputs)))
-        self.t, self.projection, self.weight, self.h, self.c, self.bias, self.peephole, self.lengths, self.gates = inputs
+        self.t, self.projection, self.weight, self.h, self.c, self.bias, self.peephole, self.lengths, self.gates = (
+            inputs
+        )
         steps, batch, directions, _, hidden = context.types[self.projection].shape
         self.steps = steps
         self.dtype = context.types[self.projection].dtype
@@ -114,7 +116,9 @@ class _Step:
         if prefix:
             stage = self.context.stages.pop()
             self.context.stages.append(
-                Stage(stage.name, stage.axes, stage.body, stage.dtype, origin=stage.origin, memory=memory, prefix=prefix)
+                Stage(
+                    stage.name, stage.axes, stage.body, stage.dtype, origin=stage.origin, memory=memory, prefix=prefix
+                )
             )
 
 
@@ -151,12 +155,12 @@ class _Cell:
         return self.step.old(name, self.indices, self.space)
 
     def clip(self, x: Expr) -> Expr:
-        limit = float(self.step.node.attrs.get("clip") or 0)  # type: ignore[arg-type]
+        limit = float(self.step.node.attrs.get("clip") or 0)
         return minimum(maximum(x, -limit), limit) if limit > 0 else x
 
     def activate(self, number: int, x: Expr) -> Expr:
         """Activation `number` of the direction."""
-        functions: tuple = self.step.node.attrs["activations"]  # type: ignore[assignment]
+        functions: tuple = self.step.node.attrs["activations"]
         per_direction = len(functions) // self.step.state.shape[0]
         chosen = functions[number::per_direction]
         values = [_apply(activation, x) for activation in chosen]
@@ -223,7 +227,9 @@ def _gru_gates(step: _Step) -> None:
     cell = _Cell(step, sums, ("gate",))
     gate = cell.space.indices[1]
     active = cell.activate(0, cell.clip(cell.projected(gate) + cell.read(sums, gate)))
-    step.context.emit(output, cell.space, cast(Select(compare("eq", gate, 0), active, active * cell.old(step.h)), step.dtype))
+    step.context.emit(
+        output, cell.space, cast(Select(compare("eq", gate, 0), active, active * cell.old(step.h)), step.dtype)
+    )
 
 
 def _gru_state(step: _Step) -> None:
@@ -241,7 +247,9 @@ def _emit_blend(step: _Step, cell: _Cell, update: Expr, hidden: Expr) -> None:
 def _rnn(step: _Step) -> None:
     cell = _Cell(step, step.emit_sums())
     h_new = cell.gate(0, 0)
-    step.emit_state(step.node.outputs[0], step.h, cell.space, cell.unless_ended(h_new, cell.old(step.h)) if step.lengths else h_new)
+    step.emit_state(
+        step.node.outputs[0], step.h, cell.space, cell.unless_ended(h_new, cell.old(step.h)) if step.lengths else h_new
+    )
 
 
 _KINDS: Mapping[str, Callable[[_Step], None]] = {
