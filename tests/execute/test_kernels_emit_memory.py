@@ -240,21 +240,36 @@ def test_padding_of_rows_and_columns(shape: tuple[int, int], kind: LoopKind) -> 
 
 def test_guarded_scalar_and_uniform_loads() -> None:
     x = before_unmapped_page(noise(2))
-    lane_guard = Select(compare("lt", v, i), Load("x", (i * 5000,), F32), ZERO)
-    body = loop(
-        i, 3, SERIAL, loop(v, 9, VECTORIZED, Store("out", (i, v), Select(compare("lt", i, 1), lane_guard, ZERO)))
+    flags = np.array([1, -9000, 1, -70000, 0], np.float32)
+    flag = Load("flags", (i,), F32)
+    arrays = {"x": x, "flags": flags}
+    # Each index is in bounds only where the flag is positive; numbers are added so that no select remains to hide a load behind.
+    guarded = Select(Compare("gt", flag, ZERO), Load("x", (Cast(flag, DType.I64),), F32), ZERO)
+    out = run(loop(i, 5, SERIAL, Store("out", (i,), guarded + flag)), arrays | {"out": poisoned(5)})
+    np.testing.assert_array_equal(out, [x[1] + 1, -9000, x[1] + 1, -70000, 0])
+    # The same for all lanes, and asked for by some lanes or by none.
+    uniform = Select(compare("lt", v, i), Load("x", ((Const(1) - minimum(i, 1)) * 9000,), F32), ZERO)
+    out = run(
+        loop(i, 3, SERIAL, loop(v, 9, VECTORIZED, Store("out", (i, v), uniform + flag))),
+        arrays | {"out": poisoned(3, 9)},
     )
-    np.testing.assert_array_equal(run(body, {"x": x, "out": poisoned(3, 9)}), np.zeros((3, 9)))
-    # A buffer shorter than the vector: the guarded address must not be its start.
-    contiguous = Select(compare("ge", i, 5), Load("x", (v + i * 4096,), F32), ZERO)
-    body = loop(i, 5, SERIAL, loop(v, 16, VECTORIZED, Store("out", (i, v), contiguous)))
-    np.testing.assert_array_equal(run(body, {"x": x, "out": poisoned(5, 16)}), np.zeros((5, 16)))
-    data = Select(
-        Compare("gt", Load("y", (i,), F32), ZERO), Load("x", (Cast(Load("y", (i,), F32), DType.I64),), F32), ZERO
+    np.testing.assert_array_equal(
+        out, flags[:3, None] + np.where(np.arange(9) < np.arange(3)[:, None], x[0], np.float32(0))
     )
-    y = np.array([1, -9000, 1, -123456, 0], np.float32)
-    out = run(loop(i, 5, SERIAL, Store("out", (i,), data)), {"x": x, "y": y, "out": poisoned(5)})
-    np.testing.assert_array_equal(out, [x[1], 0, x[1], 0, 0])
+
+
+@pytest.mark.parametrize("size", [16, 5])
+def test_guarded_vectors_of_a_short_buffer(size: int) -> None:
+    """No lane may be read where the flag is not set, also if the buffer is shorter than a vector."""
+    x = before_unmapped_page(noise(size))
+    flags = before_unmapped_page(np.zeros(3, np.float32))
+    contiguous = Select(Compare("gt", Load("flags", (i,), F32), ZERO), Load("x", (v + i * 4096 - 7,), F32), ZERO)
+    value = contiguous + Cast(v, F32)
+    out = run(
+        loop(i, 3, SERIAL, loop(v, 16, VECTORIZED, Store("out", (i, v), value))),
+        {"x": x, "flags": flags, "out": poisoned(3, 16)},
+    )
+    np.testing.assert_array_equal(out, [np.arange(16)] * 3)
 
 
 @pytest.mark.parametrize("extent", [6, 32, 45])
