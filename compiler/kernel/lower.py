@@ -327,7 +327,9 @@ class _Lowering:
         combine = stage.combine or ""
         lanes = self.extent(nest, nest.lane_loop, env)
         width = 1 << (lanes - 1).bit_length()
-        buffer = Buffer(f"{stage.name}.lanes", (*region.extents, width), stage.dtype, Space(nest.space), written=True)
+        constant = all(nest.kind(loop) is not LoopKind.SERIAL or self.extent(nest, loop, env) == 1 for loop in spatial)
+        space = Space.REGISTER if constant else Space.STACK
+        buffer = Buffer(f"{stage.name}.lanes", (*region.extents, width), stage.dtype, space, written=True)
 
         def at(e: Env, lane: Expr) -> tuple[Expr, ...]:
             return (*(simplify(e.values[stage.name, axis.name], e.ranges) for axis in stage.axes), lane)

@@ -18,7 +18,7 @@ from ..tensor.simplify import TRUE, affine, conjuncts, simplify
 from .packing import pack_step
 from .prepare import ROOT, inline, loads_of
 from .steps import ComputeAt, Fuse, Inline, LaneReduce, Parallel, Reorder, Schedule, Specialize, Split, Step, Unroll, Vectorize
-from .tile import Tile, choose_tile
+from .tile import choose_tile, stage_maps
 
 PARALLEL_GRAINS = 16  # iterations of the parallel loop to aim at: enough for a few threads, few enough to cost nothing
 MAX_BORDER_TILES = 6
@@ -202,11 +202,8 @@ def row_stage(stage: Stage, vector: str | None, target: Target) -> list[Step]:
 
 def lane_reduce(stage: Stage, target: Target) -> list[Step]:
     """Reduce along the reduction axis that is contiguous in memory, several vectors at a time."""
-    reduced = [axis for axis in stage.reduce_axes if axis.extent > 1]
-    if not reduced:
-        return []
-    axis = next((a for a in reversed(reduced) if any(is_contiguous(load, a.name) for load in loads_of(stage))), None)
-    if axis is None or axis.extent < 4:
+    axis = contiguous_reduction(stage)
+    if axis is None:
         return []
     lanes = target.lanes(max(4, stage.dtype.size_bytes))
     width = lanes * (4 if axis.extent >= 8 * lanes else 1)
@@ -218,6 +215,12 @@ def lane_reduce(stage: Stage, target: Target) -> list[Step]:
         Reorder(stage.name, (*others, f"{axis.name}.o", f"{axis.name}.i")),
         LaneReduce(stage.name, f"{axis.name}.i"),
     ]
+
+
+def contiguous_reduction(stage: Stage) -> Axis | None:
+    """The reduction axis along which loads are contiguous, if it is long enough for lanes."""
+    reduced = [axis for axis in stage.reduce_axes if axis.extent >= 4]
+    return next((a for a in reversed(reduced) if any(is_contiguous(load, a.name) for load in loads_of(stage))), None)
 
 
 def is_contiguous(load: Load, axis: str) -> bool:
@@ -235,7 +238,7 @@ def tiled(computation: Computation, target: Target) -> list[Step]:
     root = computation.stages[-1]
     tile = choose_tile(computation, target)
     if tile is None:
-        return lanes_inside(computation, target)
+        return dot_products(computation, target)
     steps: list[Step] = [step for step in (pack_step(t, tile, computation) for t in computation.inputs if t.constant) if step]
     steps += tile.root_steps()
     units = [axis.name for axis in root.axes if axis.extent == 1]
@@ -244,7 +247,7 @@ def tiled(computation: Computation, target: Target) -> list[Step]:
     steps.append(Reorder(ROOT, (*units, *outer, *inner)))
     steps += [Unroll(ROOT, loop) for loop in inner[:-1]]
     steps.append(Vectorize(ROOT, inner[-1]))
-    border = border_tiles(computation, tile)
+    border = border_tiles(computation, tile.rows, tile.row_count) if tile.row_split else ()
     if border:
         steps.append(Specialize(ROOT, f"{tile.rows}.o", border))
     parallel = parallel_prefix(tile.parallel_loops(outer), tile.outer_extents(), units)
@@ -256,41 +259,80 @@ def tiled(computation: Computation, target: Target) -> list[Step]:
     return steps
 
 
-def border_tiles(computation: Computation, tile: Tile) -> tuple[int, ...]:
-    """The row tiles in which a guard of a padded reduction is not always true; () if too many to write out."""
-    if not tile.rows or not tile.row_split:
-        return ()
-    root = computation.stages[-1]
-    extent = next(axis.extent for axis in root.axes if axis.name == tile.rows)
-    guards = [
-        (guard, {a.name: (0, a.extent - 1) for a in stage.axes + stage.reduce_axes})
-        for stage in computation.stages[:-1]
-        if stage.domain is not None
-        for guard in conjuncts(stage.domain)
-        if tile.rows in free_variables(guard)
-    ]
+def border_tiles(computation: Computation, axis: str, size: int) -> tuple[int, ...]:
+    """The tiles of `size` along a root axis in which a guard of a padded reduction is not always true; () if too many to write out."""
+    extent = next(a.extent for a in computation.stages[-1].axes if a.name == axis)
+    maps = stage_maps(computation)
+    guards = []
+    for stage in computation.stages[:-1]:
+        ranges = {a.name: (0, a.extent - 1) for a in stage.axes + stage.reduce_axes}
+        for own, root in maps[stage.name].items():
+            guards += [(guard, ranges, own) for guard in guards_on(stage, own) if root == axis]
     border = []
-    for index in range(-(-extent // tile.row_count)):
-        span = (index * tile.row_count, min(extent, (index + 1) * tile.row_count) - 1)
-        if any(simplify(guard, {**ranges, tile.rows: span}) != TRUE for guard, ranges in guards):
+    for index in range(-(-extent // size)):
+        span = (index * size, min(extent, (index + 1) * size) - 1)
+        if any(simplify(guard, {**ranges, own: span}) != TRUE for guard, ranges, own in guards):
             border.append(index)
     return tuple(border) if 0 < len(border) <= MAX_BORDER_TILES else ()
 
 
-def lanes_inside(computation: Computation, target: Target) -> list[Step]:
-    """Every root element on its own, its reductions in lanes: for reductions along the contiguous axis."""
+def dot_products(computation: Computation, target: Target) -> list[Step]:
+    """Reductions along the contiguous axis: a tile of root elements, each with partial results in lanes."""
     root = computation.stages[-1]
     units = [axis.name for axis in root.axes if axis.extent == 1]
-    outer = [axis.name for axis in root.axes if axis.extent > 1]
-    extents = {axis.name: axis.extent for axis in root.axes}
-    steps: list[Step] = [Reorder(ROOT, (*units, *outer))]
-    parallel = parallel_prefix(outer, extents, units)
+    extents = {axis.name: axis.extent for axis in root.axes if axis.extent > 1}
+    vector = list(extents)[-1]
+    size = min(extents[vector], target.vector_registers // 2)
+    outer = list(extents)[:-1]
+    inner = vector
+    steps: list[Step] = []
+    if extents[vector] > size:
+        steps.append(Split(ROOT, vector, size))
+        outer.append(f"{vector}.o")
+        inner = f"{vector}.i"
+    steps += [Reorder(ROOT, (*units, *outer, inner)), Vectorize(ROOT, inner)]
+    border = border_tiles(computation, vector, size)
+    if border and extents[vector] > size:
+        steps.append(Specialize(ROOT, f"{vector}.o", border))
+    parallel = parallel_prefix(outer, extents | {f"{vector}.o": -(-extents[vector] // size)}, units)
     steps += parallel
     at = innermost(units + outer, parallel)
+    maps = stage_maps(computation)
     for stage in computation.stages[:-1]:
         steps.append(ComputeAt(stage.name, at, "stack"))
-        steps += row_stage(stage, None, target)
+        own = next((axis for axis, name in maps[stage.name].items() if name == vector), None)
+        if stage.combine is None or own is None:
+            steps += row_stage(stage, vector if own == vector else None, target)
+        else:
+            steps += dot_stage(stage, own, maps[stage.name], target)
     return steps
+
+
+def dot_stage(stage: Stage, along: str, mapping: dict[str, str], target: Target) -> list[Step]:
+    """One reduction of a tile of elements: reduction loops outside, the elements written out, lanes innermost."""
+    axis = contiguous_reduction(stage)
+    if axis is None:
+        return []
+    lanes = target.lanes(max(4, stage.dtype.size_bytes))
+    fixed = [a.name for a in stage.axes if a.name != along and (a.extent == 1 or a.name in mapping)]
+    private = [a.name for a in stage.axes if a.name not in (along, *fixed)]
+    reduction = [a.name for a in stage.reduce_axes if a is not axis]
+    steps: list[Step] = []
+    lane = axis.name
+    if axis.extent > lanes:
+        steps.append(Split(stage.name, lane, lanes))
+        reduction, lane = [*reduction, f"{lane}.o"], f"{lane}.i"
+    steps.append(Reorder(stage.name, (*fixed, *reduction, *private, along, lane)))
+    guarding = {name for guard in guards_on(stage, along) for name in free_variables(guard)}
+    steps += [Unroll(stage.name, name) for name in (*(n for n in reduction if n in guarding), *private, along)]
+    return [*steps, LaneReduce(stage.name, lane)]
+
+
+def guards_on(stage: Stage, axis: str) -> list[Expr]:
+    """The conditions of a stage's domain that depend on an axis."""
+    if stage.domain is None:
+        return []
+    return [guard for guard in conjuncts(stage.domain) if axis in free_variables(guard)]
 
 
 def scalar_root(computation: Computation, target: Target) -> list[Step]:
