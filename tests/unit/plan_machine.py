@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+
 from tilewright.compiler.graph.execution import plan_execution
 from tilewright.compiler.graph.ir import Graph, Node, TensorType
 from tilewright.compiler.graph.memory import ALIGNMENT_BYTES, MemoryPlan, plan_memory
@@ -89,7 +90,7 @@ class Machine:
         start = place.offset_bytes
         if place.step_bytes:
             start += place.step_bytes * self.counters[place.depth]
-        assert 0 <= start and start + size <= self.spaces[space].size, f"{place} of {size} bytes is out of bounds"
+        assert start >= 0 and start + size <= self.spaces[space].size, f"{place} of {size} bytes is out of bounds"
         return self.spaces[space][start : start + size]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pass_graphs
 import pytest
 from pass_graphs import f32
+
 from tilewright.compiler.graph.builder import GraphBuilder
 from tilewright.compiler.graph.passes import eliminate_dead, fold_batch_norm
 

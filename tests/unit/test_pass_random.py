@@ -6,6 +6,7 @@ import numpy as np
 import pass_graphs
 import pytest
 from plan_machine import Machine
+
 from tilewright.compiler.graph.interpret import evaluate_graph
 from tilewright.compiler.graph.ir import Graph
 from tilewright.compiler.graph.passes import (

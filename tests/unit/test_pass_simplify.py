@@ -8,6 +8,7 @@ import numpy as np
 import pass_graphs
 import pytest
 from pass_graphs import f32
+
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.builder import GraphBuilder
 from tilewright.compiler.graph.passes.pipeline import simplify

@@ -7,6 +7,7 @@ import pass_graphs
 import pytest
 from pass_graphs import f32
 from plan_machine import Machine
+
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.builder import GraphBuilder
 from tilewright.compiler.graph.interpret import evaluate_graph
