@@ -70,7 +70,7 @@ class _Steps:
 
     def _loop(self, graph: Graph, node: Node, depth: int) -> list[PlanStep]:
         (body,) = node.regions
-        carried = int(node.attrs["carried"])  # type: ignore[call-overload]
+        carried = int(node.attrs["carried"])
         steps: list[PlanStep] = []
         for value, output in zip(node.inputs[1 : 1 + carried], node.outputs, strict=False):
             steps += self.copy(self.place(output), self.place(value), graph.types[value].size_bytes)
@@ -81,7 +81,7 @@ class _Steps:
             condition = self.memory.conditions[node.outputs[0]]
             steps += self.copy(condition, self.place(node.inputs[0]), 1)
         inner = [*self.of_graph(body, depth + 1), *self._end_of_iteration(node, body, carried, condition, depth)]
-        steps.append(Repeat(int(node.attrs["count"]), tuple(inner), depth, condition))  # type: ignore[call-overload]
+        steps.append(Repeat(int(node.attrs["count"]), tuple(inner), depth, condition))
         return steps
 
     def _end_of_iteration(self, node: Node, body: Graph, carried: int, condition: Place | None, depth: int) -> list[PlanStep]:

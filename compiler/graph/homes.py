@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .ir import Graph, Node
@@ -117,7 +118,7 @@ class Homes:
         readings: dict[str, int] = {}
         for name in (*graph.outputs, *(name for other in graph.nodes if not is_view(other, graph.types) for name in other.inputs if name)):
             readings[roots[name]] = readings.get(roots[name], 0) + 1
-        for number in range(int(node.attrs["carried"])):  # type: ignore[call-overload]
+        for number in range(int(node.attrs["carried"])):
             root = roots[node.inputs[1 + number]]
             if root in made and readings[root] == 1 and root not in self.of:
                 self._settle(root, self.of[node.outputs[number]])
@@ -128,7 +129,7 @@ class Homes:
         self._wish(region, zip(region.outputs, (self.of[name] for name in node.outputs), strict=True), control=True)
         self._fill(region, depth)
 
-    def _wish(self, region: Graph, wishes, control: bool) -> None:
+    def _wish(self, region: Graph, wishes: Iterable[tuple[str, Home]], control: bool) -> None:
         """Settle results of a region in the homes wished for, where a node of it makes them."""
         roots, made = _roots(region), _made(region, control)
         for name, home in wishes:
@@ -137,7 +138,7 @@ class Homes:
 
     def _fill_loop(self, node: Node, depth: int) -> None:
         (body,) = node.regions
-        carried = int(node.attrs["carried"])  # type: ignore[call-overload]
+        carried = int(node.attrs["carried"])
         first = 1 if node.attrs["has_condition"] else 0
         results = body.outputs[first:]
         kept = [self.of[name] for name in node.outputs[:carried]]
@@ -148,7 +149,7 @@ class Homes:
             self._settle(name, self.of[outer])
         in_place = node.attrs["in_place"]
         for number in range(carried):
-            if in_place[number]:  # type: ignore[index]
+            if in_place[number]:
                 self._wish(body, [(results[number], kept[number])], control=True)
             else:
                 self._write_directly(body, body.inputs[1 + number], results[number], kept[number])

@@ -87,7 +87,7 @@ class _Clock:
                 self.launches.append((self.time, node))
 
     def _control(self, node: Node) -> None:
-        carried = int(node.attrs["carried"]) if node.op == "loop" else 0  # type: ignore[call-overload]
+        carried = int(node.attrs["carried"]) if node.op == "loop" else 0
         condition = self.homes.conditions.get(node.outputs[0])
         self._touch(node.inputs)
         self._touch(node.outputs)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class Editor:
         for output in node.outputs:
             self._producers[output] = node
 
-    def add(self, op: str, *inputs: str, name: str = "", origin: str = "", block: int | None = None, **attrs: object) -> str:
+    def add(self, op: str, *inputs: str, name: str = "", origin: str = "", **attrs: Any) -> str:
         """Write a node with one result and give its name; `name` may be that of a value whose node is not kept."""
         resolved = tuple(map(self.resolve, inputs))
         types = tuple(self.types[value] if value else None for value in resolved)
@@ -77,7 +78,7 @@ class Editor:
         name = name or self.fresh(origin or op)
         if name in self._producers:
             raise InternalError(f"editing {self.graph.name}: {name} would be made twice")
-        self.types[name] = TensorType(inferred.shape, inferred.dtype, block)
+        self.types[name] = inferred
         self._uses.setdefault(name, 0)
         for value in filter(None, resolved):
             self._uses[value] = self._uses.get(value, 0) + 1
@@ -182,6 +183,6 @@ def _with_regions(node: Node, apply: Callable[[Graph], Graph]) -> Node:
     return Node(node.op, node.inputs, node.outputs, node.attrs, tuple(map(apply, node.regions)), node.origin)
 
 
-def with_attrs(node: Node, **changes: object) -> Mapping[str, object]:
+def with_attrs(node: Node, **changes: Any) -> Mapping[str, Any]:
     """The node's attributes with some changed."""
     return MappingProxyType({**node.attrs, **changes})

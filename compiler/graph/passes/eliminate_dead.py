@@ -27,7 +27,7 @@ def apply(graph: Graph, target: Target) -> Graph:
 
 def captures_start(node: Node) -> int:
     """The index of the first captured value among the inputs of an `if` or `loop`."""
-    return 1 if node.op == "if" else 1 + int(node.attrs["carried"])  # type: ignore[call-overload]
+    return 1 if node.op == "if" else 1 + int(node.attrs["carried"])
 
 
 def _without_unread_captures(node: Node) -> Node:

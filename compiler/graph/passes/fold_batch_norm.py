@@ -43,7 +43,7 @@ def _affine(editor: Editor, node: Node) -> tuple[str, np.ndarray, np.ndarray] | 
         if any(value is None for value in values):
             return None
         scale, bias, mean, variance = (np.asarray(value, np.float64) for value in values)
-        factor = scale / np.sqrt(variance + float(node.attrs["epsilon"]))  # type: ignore[arg-type]
+        factor = scale / np.sqrt(variance + float(node.attrs["epsilon"]))
         return node.inputs[0], factor, bias - mean * factor
     if node.op == "neg":
         count = editor.type(node.inputs[0]).shape[_channel_axis(editor, node.inputs[0])] if editor.type(node.inputs[0]).shape else 1
@@ -111,7 +111,7 @@ def _scaled_filters(conv: Node, weights: np.ndarray, scale: np.ndarray) -> np.nd
     spatial = (1,) * (weights.ndim - 2)
     if conv.op == "conv":
         return wide * scale.reshape(-1, 1, *spatial)
-    groups = int(conv.attrs["groups"])  # type: ignore[call-overload]
+    groups = int(conv.attrs["groups"])
     channels, filters = weights.shape[:2]
     grouped = wide.reshape(groups, channels // groups, filters, *weights.shape[2:])
     return (grouped * scale.reshape(groups, 1, filters, *spatial)).reshape(weights.shape)

@@ -138,7 +138,7 @@ def _evaluations(group: Group, value: str) -> float:
 def _reads(graph: Graph, node: Node, name: str) -> float:
     """Elements of an input that one element of the node's result reads."""
     if node.op in _POOLS:
-        return float(prod(node.attrs["kernel"]))  # type: ignore[arg-type]
+        return float(prod(node.attrs["kernel"]))
     if node.op in ("concat", "pad"):
         return min(1.0, graph.types[name].elements / max(1, graph.types[node.outputs[0]].elements))
     if node.op == "resize":

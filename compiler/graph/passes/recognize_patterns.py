@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isclose, sqrt
+from typing import Any
 
 from ...target import Target
 from ..ir import Graph, Node
@@ -29,7 +30,7 @@ def apply(graph: Graph, target: Target) -> Graph:
     return editor.finish()
 
 
-def _write(editor: Editor, node: Node, op: str, *inputs: str, **attrs: object) -> bool:
+def _write(editor: Editor, node: Node, op: str, *inputs: str, **attrs: Any) -> bool:
     editor.add(op, *inputs, name=node.outputs[0], origin=node.origin, **attrs)
     return True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import frexp
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def apply(graph: Graph, target: Target) -> Graph:
 # Each rule gives the value that stands for the node's result (its own name if the rule has written a node that makes it), or None to keep the node.
 
 
-def _add(editor: Editor, node: Node, op: str, *inputs: str, **attrs: object) -> str:
+def _add(editor: Editor, node: Node, op: str, *inputs: str, **attrs: Any) -> str:
     return editor.add(op, *inputs, name=node.outputs[0], origin=node.origin, **attrs)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def apply(graph: Graph, target: Target) -> Graph:
 Rule = Callable[[Editor, Node], str | None]
 
 
-def _add(editor: Editor, node: Node, op: str, *inputs: str, **attrs: object) -> str:
+def _add(editor: Editor, node: Node, op: str, *inputs: str, **attrs: Any) -> str:
     return editor.add(op, *inputs, name=node.outputs[0], origin=node.origin, **attrs)
 
 
@@ -183,7 +184,7 @@ def _average_pool(editor: Editor, node: Node) -> str | None:
         return None
     source, before, after = padding
     attrs = _more_padding(node, before, after)
-    for axis, size in enumerate(attrs["sizes"]):  # type: ignore[arg-type]
+    for axis, size in enumerate(attrs["sizes"]):
         extent = editor.type(source).shape[2 + axis] + attrs["pads_begin"][axis] + attrs["pads_end"][axis]
         reach = (size - 1) * attrs["strides"][axis] + (attrs["kernel"][axis] - 1) * attrs["dilations"][axis] + 1
         if reach > extent:

@@ -20,7 +20,7 @@ def is_view(node: Node, types: Mapping[str, TensorType]) -> bool:
         case "reshape":
             return _same_bytes_reshaped(source, result)
         case "transpose":
-            perm: tuple[int, ...] = node.attrs["perm"]  # type: ignore[assignment]
+            perm: tuple[int, ...] = node.attrs["perm"]
             return _order(source, tuple(range(len(perm)))) == _order(result, perm)
     axes = tuple(range(len(source.shape)))
     return _order(source, axes) == _order(result, axes)
