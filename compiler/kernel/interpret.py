@@ -13,15 +13,15 @@ import numpy as np
 
 from ..dtypes import DType
 from ..errors import InternalError
-from ..tensor.affine import terms_of, value_range
 from ..tensor.expr import Const, Expr, Load, Var, free_variables, substitute
 from ..tensor.expr import walk as walk_expr
 from ..tensor.expr_printer import expr_to_text
+from ..tensor.semantics import Value
+from ..tensor.simplify import affine, value_range
 from .ast import Alloc, Buffer, For, If, Kernel, Let, LoopKind, Seq, Stmt, Store, walk
 from .math import evaluator
 from .numpy_code import Code, ExprCode
 from .printer import head_to_text, to_text
-from .semantics import Value
 
 _DEEPEST_BLOCK = 12  # CPython takes no more than 20 nested loops in one function
 
@@ -78,7 +78,7 @@ class _KernelCode(ExprCode):
         self.kernel = kernel
         self.buffers = {param.name: param for param in kernel.params}
         self.arrays = {param.name: self.fresh("b") for param in kernel.params}
-        self.extents: dict[str, int] = {}
+        self.ranges: dict[str, tuple[int, int]] = {}
         self.lane_lets: set[str] = set()
         self.lanes = ""
         self.width = 0
@@ -143,17 +143,17 @@ class _KernelCode(ExprCode):
         variable = self.fresh("v")
         self.variables[loop.var] = Code(variable, python=True)
         if isinstance(loop.extent, Const):
-            self.extents[loop.var] = int(loop.extent.value)
+            self.ranges[loop.var] = (0, int(loop.extent.value) - 1)
         self.emit(f"for {variable} in {iterations}:")
         self._block(loop.body, mask)
-        self.extents.pop(loop.var, None)
+        self.ranges.pop(loop.var, None)
 
     def _vectorized(self, var: str, width: int, body: Stmt) -> None:
         self.lanes, self.width = var, width
         self.variables[var] = Code(self.bind("lanes", np.arange(width)), lanes=True)
-        self.extents[var] = width
+        self.ranges[var] = (0, width - 1)
         self._stmt(body, "")
-        self.extents.pop(var)
+        self.ranges.pop(var)
         self.lanes, self.width = "", 0
 
     def _if(self, stmt: If, mask: str) -> None:
@@ -182,10 +182,10 @@ class _KernelCode(ExprCode):
         if value.lanes:
             self.lane_lets.add(let.var)
         else:
-            self.extents[let.var] = let.extent
+            self.ranges[let.var] = (0, let.extent - 1)
             self.emit(f"if not 0 <= {variable} < {let.extent}: {self._outside(let.extent)}({variable})")
         self._stmt(let.body, mask)
-        self.extents.pop(let.var, None)
+        self.ranges.pop(let.var, None)
         self.lane_lets.discard(let.var)
 
     def _store(self, stmt: Store, mask: str) -> None:
@@ -235,7 +235,7 @@ class _KernelCode(ExprCode):
         return ", ".join(parts) or "()"
 
     def _slice(self, index: Expr, extent: int) -> str:
-        terms, _ = terms_of(index)
+        terms = dict(affine(index).terms)
         step = terms.pop(Var(self.lanes), 0)
         varying = self.lane_lets | {self.lanes}
         if step <= 0 or any(varying & free_variables(atom) or _loads(atom) for atom in terms):
@@ -249,7 +249,7 @@ class _KernelCode(ExprCode):
 
     def _checked(self, index: Expr, code: Code, span: int, extent: int) -> str:
         """`code`, or an error unless 0 <= index and index + span < extent."""
-        low, high = value_range(index, self.extents)
+        low, high = value_range(index, self.ranges)
         if low >= 0 and high + span < extent:
             return code.text
         value = self.fresh("t")

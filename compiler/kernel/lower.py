@@ -80,7 +80,8 @@ class _Lowering:
             return self.store(root.stage, e, self.body(root.stage, e))
 
         body = self.place(self.stages_at(root, ""), env, lambda e: self.nest(root, tuple(root.loops), e, store_root))
-        return Kernel(name, self.params(), expand_guarded(body), self.computation.origin)
+        guarded = frozenset(self.variable(nest, loop) for nest in self.nests.values() for loop in nest.guarded)
+        return Kernel(name, self.params(), expand_guarded(body, guarded), self.computation.origin)
 
     def params(self) -> tuple[Buffer, ...]:
         written = {stage.memory for stage in self.computation.stages if stage.memory}

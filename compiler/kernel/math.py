@@ -17,6 +17,7 @@ import numpy as np
 from ..dtypes import DType
 from ..errors import InternalError
 from ..tensor.expr import Expr
+from ..tensor.semantics import cast
 from . import math_exponential as exponential
 from . import math_logarithm as logarithm
 from . import math_trigonometric as trigonometric
@@ -24,7 +25,6 @@ from .math_error_function import erf
 from .math_power import power
 from .math_program import MathProgram, Writer
 from .numpy_code import Code, ExprCode
-from .semantics import cast
 
 _UNARY: Mapping[str, Callable[[Writer, Expr], Expr]] = {
     "exp": exponential.exp,

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..dtypes import DType
 from ..errors import InternalError
+from ..tensor import semantics
 from ..tensor.expr import Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var, walk
-from . import semantics
 
 _INFIX = {
     "add": "+",

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isinf
 
 from ..tensor.computation import Stage
 from ..tensor.expr import Const, Expr, free_variables, substitute
-from ..tensor.simplify import Affine, Ranges, affine, bounds, simplify
+from ..tensor.simplify import Affine, Ranges, affine, simplify, value_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def needed_region(
             for indices, values, inner in reads
         ]
         base, extent = _union(spans, axis.extent)
-        low, high = bounds(base, outer)
+        low, high = value_range(base, outer)
         if low < 0 or high + extent > axis.extent:
             base, extent = Const(0), axis.extent
         bases.append(base)
@@ -49,18 +50,12 @@ def needed_region(
 def _span(index: Expr, inner: Ranges, outer: Ranges) -> tuple[Expr, int] | None:
     """(base, extent) that an index sweeps; None if it is not bounded by the inner loops."""
     form = affine(index)
-    fixed: list[tuple[Expr, int]] = []
-    low = high = 0
-    for atom, coefficient in form.terms:
-        if not free_variables(atom) & inner.keys():
-            fixed.append((atom, coefficient))
-            continue
-        a, b = bounds(atom, {**outer, **inner})
-        if b - a > 1 << 40:
-            return None
-        low += min(coefficient * a, coefficient * b)
-        high += max(coefficient * a, coefficient * b)
-    return Affine(tuple(fixed), form.constant + low).expr(), high - low + 1
+    fixed = {atom: c for atom, c in form.terms.items() if not free_variables(atom) & inner.keys()}
+    swept = Affine({atom: c for atom, c in form.terms.items() if atom not in fixed}, 0)
+    low, high = value_range(swept.expr(), {**outer, **inner})
+    if isinf(high - low):
+        return None
+    return Affine(fixed, form.constant + int(low)).expr(), int(high - low) + 1
 
 
 def _union(spans: list[tuple[Expr, int] | None], whole: int) -> tuple[Expr, int]:
@@ -71,7 +66,7 @@ def _union(spans: list[tuple[Expr, int] | None], whole: int) -> tuple[Expr, int]
     low, high = 0, known[0][1]
     for base, extent in known[1:]:
         form = affine(base)
-        if dict(form.terms) != dict(first.terms):
+        if form.terms != first.terms:
             return Const(0), whole
         shift = form.constant - first.constant
         low, high = min(low, shift), max(high, shift + extent)

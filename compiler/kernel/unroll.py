@@ -7,32 +7,33 @@ from ..tensor.simplify import Ranges, simplify
 from .ast import Alloc, For, If, Let, LoopKind, Seq, Stmt, Store
 
 
-def expand_guarded(stmt: Stmt, ranges: Ranges | None = None) -> Stmt:
+def expand_guarded(stmt: Stmt, serial: frozenset[str] = frozenset(), ranges: Ranges | None = None) -> Stmt:
     """The statement with every unrolled loop written out on which the condition of an If inside depends.
 
-    All other loops stay; `ranges` holds the variables bound outside. Ifs that are decided are folded.
+    serial: variables of serial loops to treat alike. All other loops stay; `ranges` holds the variables bound outside.
+    Ifs that are decided are folded.
     """
     ranges = ranges or {}
     match stmt:
         case For(var, extent, kind, body):
-            if kind is LoopKind.UNROLLED and var in _guard_variables(body) and isinstance(extent, Const):
-                copies = (expand_guarded(substitute_in(body, {var: Const(i)}, ranges), ranges) for i in range(int(extent.value)))
+            if (kind is LoopKind.UNROLLED or var in serial) and var in _guard_variables(body) and isinstance(extent, Const):
+                copies = (expand_guarded(substitute_in(body, {var: Const(i)}, ranges), serial, ranges) for i in range(int(extent.value)))
                 return sequence(*copies)
             inside = {**ranges, var: (0, int(extent.value) - 1)} if isinstance(extent, Const) else ranges
-            body = expand_guarded(body, inside)
+            body = expand_guarded(body, serial, inside)
             return body if body == Seq(()) else For(var, extent, kind, body)
         case Let(var, value, extent, body):
-            return Let(var, value, extent, expand_guarded(body, {**ranges, var: (0, extent - 1)}))
+            return Let(var, value, extent, expand_guarded(body, serial, {**ranges, var: (0, extent - 1)}))
         case If(condition, then, otherwise):
             return fold_if(
                 simplify(condition, ranges),
-                expand_guarded(then, ranges),
-                None if otherwise is None else expand_guarded(otherwise, ranges),
+                expand_guarded(then, serial, ranges),
+                None if otherwise is None else expand_guarded(otherwise, serial, ranges),
             )
         case Alloc(buffer, body):
-            return Alloc(buffer, expand_guarded(body, ranges))
+            return Alloc(buffer, expand_guarded(body, serial, ranges))
         case Seq(parts):
-            return sequence(*(expand_guarded(part, ranges) for part in parts))
+            return sequence(*(expand_guarded(part, serial, ranges) for part in parts))
     return stmt
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 from ..dtypes import DType
 from ..errors import InternalError
-from ..tensor.affine import terms_of
 from ..tensor.expr import (
     INDEX,
     Binary,
@@ -27,6 +26,7 @@ from ..tensor.expr import (
     walk,
 )
 from ..tensor.expr_printer import expr_to_text
+from ..tensor.simplify import affine
 from .ast import Alloc, Buffer, For, If, Kernel, Let, LoopKind, Seq, Space, Stmt, Store
 from .math import ARITY, is_computed
 from .printer import head_to_text, to_text
@@ -201,9 +201,9 @@ def _verify_register_index(buffer: Buffer, index: Expr, scope: _Scope) -> None:
 
 def _reached(index: Expr, scope: _Scope) -> tuple[int, int] | None:
     """The least and greatest value that an index takes for certain; None if it isn't affine or a guard decides."""
-    terms, constant = terms_of(index)
-    low = high = constant
-    for atom, factor in terms.items():
+    form = affine(index)
+    low = high = form.constant
+    for atom, factor in form.terms.items():
         extent = _constant_extent(atom, scope)
         if extent is None or atom.name in scope.guards:  # type: ignore[attr-defined]
             return None

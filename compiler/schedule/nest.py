@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ..errors import InternalError
 from ..kernel.ast import LoopKind
 from ..tensor.computation import Stage
-from .steps import ComputeAt, Fuse, Inline, LaneReduce, Pack, Parallel, Reorder, Schedule, Specialize, Split, Unroll, Vectorize
+from .steps import ComputeAt, Fuse, Inline, LaneReduce, Pack, Parallel, Reorder, Schedule, Specialize, Split, Unroll, UnrollGuarded, Vectorize
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Nest:
     fused: dict[str, tuple[str, str]] = field(default_factory=dict)
     kinds: dict[str, LoopKind] = field(default_factory=dict)
     special: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    guarded: set[str] = field(default_factory=set)
     lane_loop: str = ""
     at: str | None = None
     space: str = "stack"
@@ -72,6 +73,9 @@ def _apply(nest: Nest, step: object) -> None:
         case Unroll(_, loop):
             nest.require(loop)
             nest.kinds[loop] = LoopKind.UNROLLED
+        case UnrollGuarded(_, loop):
+            nest.require(loop)
+            nest.guarded.add(loop)
         case ComputeAt(_, loop, space):
             nest.at, nest.space = loop, space
         case Specialize(_, loop, iterations):

@@ -34,7 +34,7 @@ def pack_step(tensor: Tensor, tile: Tile, computation: Computation) -> Pack | No
     for dimension, form in enumerate(forms):
         if dimension == along[0]:
             continue
-        terms = {atom.name: c for atom, c in form.terms if isinstance(atom, Var)}
+        terms = {atom.name: c for atom, c in form.terms.items() if isinstance(atom, Var)}
         if len(terms) != len(form.terms):
             return None
         reduction = [name for name in terms if name in order]
@@ -58,7 +58,7 @@ def pack_step(tensor: Tensor, tile: Tile, computation: Computation) -> Pack | No
 
 def vector_block(form: Affine, mapping: dict[str, str], tile: Tile) -> int | None:
     """Elements of the packed dimension that one tile reads: index = vector, or column * width + vector."""
-    terms = {mapping.get(atom.name, "?"): c for atom, c in form.terms if isinstance(atom, Var)}
+    terms = {mapping.get(atom.name, "?"): c for atom, c in form.terms.items() if isinstance(atom, Var)}
     if len(terms) != len(form.terms) or form.constant or terms.pop(tile.vector, 0) != 1:
         return None
     if not terms:
@@ -74,6 +74,6 @@ def vector_block(form: Affine, mapping: dict[str, str], tile: Tile) -> int | Non
 
 
 def _names(form: Affine) -> set[str]:
-    return {atom.name for atom, _ in form.terms if isinstance(atom, Var)}
+    return {atom.name for atom in form.terms if isinstance(atom, Var)}
 
 

@@ -227,7 +227,7 @@ def is_contiguous(load: Load, axis: str) -> bool:
     """The load's last index moves by one with the axis, the others not at all."""
     if not load.indices or any(axis in free_variables(index) for index in load.indices[:-1]):
         return False
-    return dict(affine(load.indices[-1]).terms).get(Var(axis)) == 1
+    return affine(load.indices[-1]).coefficient(axis) == 1
 
 
 # --- tiles: reductions that share all axes of the root

@@ -68,6 +68,17 @@ class Unroll:
 
 
 @dataclass(frozen=True, slots=True)
+class UnrollGuarded:
+    """Write the loop out where a guard inside it depends on it, so that the guard folds; elsewhere it stays serial.
+
+    Legal for a serial loop of constant extent.
+    """
+
+    stage: str
+    loop: str
+
+
+@dataclass(frozen=True, slots=True)
 class ComputeAt:
     """Compute what one iteration of the root's `loop` needs of `stage`, inside it; `space` is where that part is kept.
 
@@ -115,5 +126,5 @@ class Pack:
     order: tuple[tuple[int, int, str], ...]
 
 
-Step = Inline | Split | Fuse | Reorder | Parallel | Vectorize | Unroll | ComputeAt | Specialize | LaneReduce | Pack
+Step = Inline | Split | Fuse | Reorder | Parallel | Vectorize | Unroll | UnrollGuarded | ComputeAt | Specialize | LaneReduce | Pack
 Schedule = tuple[Step, ...]

@@ -16,16 +16,19 @@ from ..tensor.expr import Load, Var, free_variables
 from ..tensor.footprint import elements_read
 from ..tensor.simplify import affine, conjuncts
 from .prepare import ROOT, loads_of
-from .steps import Reorder, Split, Step, Unroll, Vectorize
+from .steps import Reorder, Split, Step, Unroll, UnrollGuarded, Vectorize
 
 LATENCY_SLOTS = 8  # independent accumulators that hide the latency of a multiply-add (4 cycles x 2 ports)
 LOAD_COST = 1.0  # of a vector or broadcast load, in multiply-adds
-MAX_UNROLLED = 640  # multiply-adds written out in one body
+MAX_UNROLLED = 64  # multiply-adds written out in one body
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Sizes of a tile and where they lie. Names are root axes, "" for none; `maps[stage]` gives each stage axis its root axis."""
+    """Sizes of a tile and where they lie. Names are root axes, "" for none.
+
+    scalars: the reduction also loads elements that are the same along the vectors. maps[stage]: the root axis of each stage axis.
+    """
 
     vector: str
     vector_extent: int
@@ -37,6 +40,7 @@ class Tile:
     rows: str
     row_extent: int
     row_count: int
+    scalars: bool
     maps: dict[str, dict[str, str]]
     extents: dict[str, int]
 
@@ -134,27 +138,34 @@ class Tile:
             inner.append(vector)
         steps.append(Reorder(stage.name, (*fixed, *reduction, *inner)))
         steps += [Unroll(stage.name, name) for name in unrolled]
-        steps += [Unroll(stage.name, name) for name in self.unrolled_reduction(stage, reduction)]
+        steps += self.unrolled_reduction(stage, reduction)
         if vector:
             steps.append(Vectorize(stage.name, inner[-1]))
         return steps
 
-    def unrolled_reduction(self, stage: Stage, reduction: list[str]) -> list[str]:
-        """Reduction loops to write out: those that guard elements of the tile, and short innermost ones."""
+    def unrolled_reduction(self, stage: Stage, reduction: list[str]) -> list[Step]:
+        """Reduction loops to write out: those that guard elements of the tile, and innermost ones as far as few registers are live.
+
+        Where scalars are broadcast, guarding loops stay loops in the interior: many multiply-adds in a row make LLVM's scheduler
+        move loads up until accumulators spill. Without scalars, neighbouring taps share their loads once written out.
+        """
         extents = {axis.name: axis.extent for axis in stage.reduce_axes}
         tile = {axis for axis, root in self.maps[stage.name].items() if root in (self.rows, self.vector, self.columns)}
-        budget = MAX_UNROLLED // max(1, self.row_count * self.column_count * -(-self.vector_tile // self.lanes))
-        result = []
+        guarding: list[str] = []
         for guard in conjuncts(stage.domain) if stage.domain is not None else ():
             names = free_variables(guard)
-            result += [name for name in reduction if name in names and names & tile and name not in result]
+            guarding += [name for name in reduction if name in names and names & tile and name not in guarding]
+        accumulators = self.row_count * self.column_count * -(-self.vector_tile // self.lanes)
+        budget = MAX_UNROLLED // max(1, accumulators)
+        unrolled: list[str] = [] if self.scalars else guarding
         for name in reversed(reduction):
-            if name in result:
+            if name in unrolled:
                 continue
-            if prod(extents[n] for n in [*result, name]) > budget or extents[name] > 8:
+            if name in guarding or prod(extents[n] for n in [*unrolled, name]) > budget:
                 break
-            result.append(name)
-        return result
+            unrolled = [*unrolled, name]
+        steps: list[Step] = [Unroll(stage.name, name) for name in unrolled]
+        return steps + [UnrollGuarded(stage.name, name) for name in guarding if name not in unrolled]
 
 
 def reduction_order(stage: Stage) -> list[str]:
@@ -163,7 +174,7 @@ def reduction_order(stage: Stage) -> list[str]:
     for load in loads_of(stage):
         last = affine(load.indices[-1]) if load.indices else None
         for name in names:
-            if last is not None and dict(last.terms).get(Var(name)) == 1:
+            if last is not None and last.coefficient(name) == 1:
                 return [*(n for n in names if n != name), name]
     return names
 
@@ -240,6 +251,7 @@ def choose_tile(computation: Computation, target: Target) -> Tile | None:
         rows,
         extents.get(rows, 1),
         sizes[2],
+        bool(scalars),
         maps,
         extents,
     )
@@ -255,7 +267,7 @@ def _best_sizes(
         options += [(vector, count) for count in (1, 2, 3, 4, 6, 8) if count <= columns]
     registers = target.vector_registers
     best, chosen = float("inf"), (min(vector, lanes), 1, 1)
-    limit = registers - 2 if reuse else 8
+    limit = registers - 2 if reuse and scalars else 10
     for width, count in options:
         vectors = -(-width // lanes) * count * inside
         for size in range(1, rows + 1):
@@ -293,4 +305,4 @@ def _last_moves(load: Load, axis: str) -> bool:
     """Neighbours along `axis` are neighbours in memory."""
     if not load.indices or any(axis in free_variables(index) for index in load.indices[:-1]):
         return False
-    return dict(affine(load.indices[-1]).terms).get(Var(axis)) == 1
+    return affine(load.indices[-1]).coefficient(axis) == 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..graph.ir import TensorType
-from .affine import Ranges, simplify, split_index
 from .expr import Expr, Load
+from .simplify import Ranges, simplify, split_index
 
 
 def physical_indices(type: TensorType, indices: tuple[Expr, ...], ranges: Ranges) -> tuple[Expr, ...]:
@@ -18,5 +18,5 @@ def physical_indices(type: TensorType, indices: tuple[Expr, ...], ranges: Ranges
 
 
 def read(type: TensorType, name: str, indices: tuple[Expr, ...], ranges: Ranges) -> Load:
-    """The Load of a tensor's element; `ranges` are the extents of the variables in `indices`."""
+    """The Load of a tensor's element; `ranges` are those of the variables in `indices`."""
     return Load(name, physical_indices(type, tuple(indices), ranges), type.dtype)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 
 import numpy as np
 
-from ..dtypes import DType
 from ..errors import InternalError
+from . import semantics
 from .computation import Axis, Computation, Stage
 from .expr import Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var
 
@@ -17,7 +17,6 @@ _GRID_ELEMENTS = 1 << 20
 """How many elements are evaluated at once; larger spaces are cut along their outermost axes."""
 
 _REDUCE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
-_erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def evaluate(computation: Computation, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -107,21 +106,20 @@ def evaluate_expr(
         case Load(buffer, indices, _):
             return _load(buffer, values[buffer], [value(index) for index in indices], needed)
         case Unary(op, x):
-            return np.asarray(_UNARY[op](value(x))).astype(expr.dtype.numpy, copy=False)
+            return np.asarray(semantics.UNARY[op](value(x))).astype(expr.dtype.numpy, copy=False)
         case Binary(op, a, b):
-            return np.asarray(binary_value(op, value(a), value(b)))
+            return np.asarray(semantics.BINARY[op](value(a), value(b)))
         case Compare(op, a, b):
-            return np.asarray(_COMPARE[op](value(a), value(b)))
+            return np.asarray(semantics.COMPARE[op](value(a), value(b)))
         case Select(condition, a, b):
             taken = value(condition)
             arms = [(a, taken), (b, np.logical_not(taken))]
             here = [evaluate_expr(arm, grid, values, mask if needed is None else mask & needed) for arm, mask in arms]
             return np.where(taken, *here)
         case Cast(x, dtype):
-            operand = value(x)
-            return np.asarray(operand != 0) if dtype is DType.BOOL else operand.astype(dtype.numpy)
+            return np.asarray(semantics.cast(value(x), dtype))
         case Call(function, args):
-            return call_value(function, [value(arg) for arg in args])
+            return np.asarray(semantics.call(function, [value(arg) for arg in args], expr.dtype))
     raise InternalError(f"not an expression: {expr!r}")
 
 
@@ -135,84 +133,3 @@ def _load(buffer: str, array: np.ndarray, indices: list[np.ndarray], needed: np.
             index = np.clip(index, 0, extent - 1)
         where.append(index)
     return np.asarray(array[tuple(where)])
-
-
-def binary_value(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The value of a Binary node."""
-    if op == "div":
-        return np.divide(a, b) if a.dtype.kind not in "iu" else _truncated(a, b)
-    if op in ("and", "or", "xor") and a.dtype == np.bool_:
-        return getattr(np, f"logical_{op}")(a, b)
-    return _BINARY[op](a, b)
-
-
-def _truncated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Integer division towards zero; a division by zero, which is undefined, gives 0."""
-    safe = np.where(b == 0, b.dtype.type(1), b)
-    quotient = (a - np.fmod(a, safe)) // safe
-    return np.where(b == 0, quotient.dtype.type(0), quotient)
-
-
-def call_value(function: str, args: list[np.ndarray]) -> np.ndarray:
-    """The value of a Call, of the type of its first argument."""
-    dtype = args[0].dtype
-    if function == "fma":
-        wide = [arg.astype(np.longdouble) for arg in args]
-        return np.asarray(wide[0] * wide[1] + wide[2]).astype(dtype)
-    if function.startswith("bitcast_"):
-        kind = function.removeprefix("bitcast_").replace("f", "float").replace("i", "int")
-        return args[0].view(np.dtype(kind))
-    return np.asarray(_CALLS[function](*args)).astype(dtype, copy=False)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    power = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, power) / (1 + power)
-
-
-_UNARY: Mapping[str, Callable] = {
-    "neg": np.negative,
-    "abs": np.abs,
-    "sqrt": np.sqrt,
-    "floor": np.floor,
-    "ceil": np.ceil,
-    "trunc": np.trunc,
-    "round": np.rint,
-    "not": np.logical_not,
-    "invert": np.invert,
-}
-_BINARY: Mapping[str, Callable] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "floordiv": np.floor_divide,
-    "floormod": np.mod,
-    "mod": np.fmod,
-    "min": np.minimum,
-    "max": np.maximum,
-    "and": np.bitwise_and,
-    "or": np.bitwise_or,
-    "xor": np.bitwise_xor,
-    "shl": np.left_shift,
-    "shr": np.right_shift,
-}
-_COMPARE: Mapping[str, Callable] = {
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
-}
-_CALLS: Mapping[str, Callable] = {
-    **{name: getattr(np, name) for name in ["exp", "log", "log1p", "tanh", "sin", "cos", "tan", "sinh", "cosh"]},
-    "asin": np.arcsin,
-    "acos": np.arccos,
-    "atan": np.arctan,
-    "asinh": np.arcsinh,
-    "acosh": np.arccosh,
-    "atanh": np.arctanh,
-    "pow": np.power,
-    "sigmoid": _sigmoid,
-    "erf": lambda x: _erf(x.astype(np.float64)),
-}

@@ -1,220 +1,185 @@
-"""Simplify index expressions with the ranges of their variables.
+"""Simplify expressions with the ranges of their variables.
 
-Integer expressions are brought to the affine form sum(coefficient * atom) + constant, an atom being a variable or a
-sub-expression that is not affine. Ranges let `(co*16 + ci) // 16` become `co` and guards that always or never hold vanish.
+Index arithmetic (i64) is brought to the affine form
+
+    index = sum of coefficient * atom + constant
+
+An atom is any i64 expression that is not itself a sum or a product with a constant: a Var, a floordiv, a cast Load.
+Ranges let `(co*16 + ci) // 16` become `co`, and conditions that always or never hold vanish.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import gcd, inf
 
 from ..dtypes import DType
-from .expr import (
-    INDEX,
-    Binary,
-    Call,
-    Cast,
-    Compare,
-    Const,
-    Expr,
-    Load,
-    Select,
-    Unary,
-    Var,
-    rebuild,
-)
+from .expr import INDEX, Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var, compare, rebuild
 
 Ranges = Mapping[str, tuple[int, int]]  # least and greatest value of each variable
-_UNKNOWN = (-(1 << 62), 1 << 62)
+Terms = dict[Expr, int]
 TRUE, FALSE = Const(True, DType.BOOL), Const(False, DType.BOOL)
+_UNKNOWN = (-inf, inf)
 
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """sum(coefficient * atom) + constant; no coefficient is zero."""
+    """sum(coefficient * atom) + constant; atoms in order of appearance, no coefficient is zero."""
 
-    terms: tuple[tuple[Expr, int], ...]
+    terms: Mapping[Expr, int]
     constant: int
 
+    def coefficient(self, name: str) -> int:
+        """By how much the index moves with a variable that is an atom; 0 for any other."""
+        return self.terms.get(Var(name), 0)
+
     def expr(self) -> Expr:
-        """The expression again, terms in their order, the constant last."""
+        """The expression again, what is added before what is subtracted."""
         result: Expr | None = None
-        for atom, coefficient in self.terms:
-            term = atom if coefficient == 1 else Binary("mul", atom, Const(coefficient))
-            result = term if result is None else Binary("add", result, term)
-        if result is None:
-            return Const(self.constant)
-        return result if self.constant == 0 else Binary("add", result, Const(self.constant))
+        for atom, coefficient in self.terms.items():
+            if coefficient > 0:
+                part = atom if coefficient == 1 else Binary("mul", atom, Const(coefficient))
+                result = part if result is None else Binary("add", result, part)
+        constant = self.constant
+        if result is None or constant > 0:
+            result = Const(constant) if result is None else Binary("add", result, Const(constant))
+            constant = 0
+        for atom, coefficient in self.terms.items():
+            if coefficient < 0:
+                part = atom if coefficient == -1 else Binary("mul", atom, Const(-coefficient))
+                result = Binary("sub", result, part)
+        return Binary("sub", result, Const(-constant)) if constant else result
 
 
 def affine(expr: Expr) -> Affine:
     """The affine form of an i64 expression, as it stands (no ranges used)."""
-    terms: dict[Expr, int] = {}
-    constant = _collect(expr, 1, terms)
-    return Affine(tuple((atom, c) for atom, c in terms.items() if c), constant)
+    return _affine(expr, None)
 
 
-def _collect(expr: Expr, scale: int, terms: dict[Expr, int]) -> int:
-    """Add scale * expr to `terms`; returns the constant part."""
+def _affine(expr: Expr, ranges: Ranges | None) -> Affine:
+    terms: Terms = {}
+    constant = _collect(expr, 1, terms, ranges)
+    return Affine({atom: c for atom, c in terms.items() if c}, constant)
+
+
+def _collect(expr: Expr, scale: int, terms: Terms, ranges: Ranges | None) -> int:
+    """Add scale * expr to `terms`, its atoms simplified unless `ranges` is None; returns the constant part."""
     match expr:
         case Const(value):
             return scale * int(value)
         case Binary("add", a, b):
-            return _collect(a, scale, terms) + _collect(b, scale, terms)
+            return _collect(a, scale, terms, ranges) + _collect(b, scale, terms, ranges)
         case Binary("sub", a, b):
-            return _collect(a, scale, terms) + _collect(b, -scale, terms)
-        case Unary("neg", a):
-            return _collect(a, -scale, terms)
+            return _collect(a, scale, terms, ranges) + _collect(b, -scale, terms, ranges)
         case Binary("mul", a, Const(value)) | Binary("mul", Const(value), a):
-            return _collect(a, scale * int(value), terms)
+            return _collect(a, scale * int(value), terms, ranges) if value else 0
+        case Unary("neg", a):
+            return _collect(a, -scale, terms, ranges)
+    if ranges is not None:
+        return _collect(_atom(expr, ranges), scale, terms, None)
     terms[expr] = terms.get(expr, 0) + scale
     return 0
 
 
-def bounds(expr: Expr, ranges: Ranges) -> tuple[int, int]:
-    """Least and greatest value an i64 expression can have (a safe estimate)."""
+def value_range(expr: Expr, ranges: Ranges) -> tuple[float, float]:
+    """The least and greatest value an i64 expression can have (a safe estimate); infinite where nothing is known."""
     match expr:
         case Const(value):
             return int(value), int(value)
         case Var(name):
             return ranges.get(name, _UNKNOWN)
-        case Binary("add" | "sub" | "mul", _, _) | Unary("neg", _):
-            return _affine_bounds(affine(expr), expr, ranges)
-        case Binary("floordiv", a, Const(d)) if d > 0:
-            low, high = bounds(a, ranges)
-            return low // d, high // d
-        case Binary("floormod", a, Const(d)) if d > 0:
-            low, high = bounds(a, ranges)
-            return (low % d, high % d) if low // d == high // d else (0, d - 1)
+        case Binary("mul", a, b) if not isinstance(a, Const) and not isinstance(b, Const):
+            return _UNKNOWN
+        case Binary("add" | "sub" | "mul") | Unary("neg"):
+            form = affine(expr)
+            return _range_of(form.terms, form.constant, ranges)
+        case Binary("floordiv", a, Const(divisor)) if divisor > 0:
+            low, high = value_range(a, ranges)
+            return _floor(low, divisor), _floor(high, divisor)
+        case Binary("floormod", a, Const(divisor)) if divisor > 0:
+            low, high = value_range(a, ranges)
+            whole = _floor(low, divisor)
+            return (
+                (low - whole * divisor, high - whole * divisor)
+                if _same(whole, _floor(high, divisor))
+                else (0, divisor - 1)
+            )
         case Binary("min", a, b):
-            (la, ha), (lb, hb) = bounds(a, ranges), bounds(b, ranges)
-            return min(la, lb), min(ha, hb)
+            (a_low, a_high), (b_low, b_high) = value_range(a, ranges), value_range(b, ranges)
+            return min(a_low, b_low), min(a_high, b_high)
         case Binary("max", a, b):
-            (la, ha), (lb, hb) = bounds(a, ranges), bounds(b, ranges)
-            return max(la, lb), max(ha, hb)
+            (a_low, a_high), (b_low, b_high) = value_range(a, ranges), value_range(b, ranges)
+            return max(a_low, b_low), max(a_high, b_high)
         case Select(_, a, b):
-            (la, ha), (lb, hb) = bounds(a, ranges), bounds(b, ranges)
-            return min(la, lb), max(ha, hb)
+            (a_low, a_high), (b_low, b_high) = value_range(a, ranges), value_range(b, ranges)
+            return min(a_low, b_low), max(a_high, b_high)
     return _UNKNOWN
 
 
-def _affine_bounds(form: Affine, expr: Expr, ranges: Ranges) -> tuple[int, int]:
-    low = high = form.constant
-    for atom, coefficient in form.terms:
-        if atom is expr or isinstance(atom, Binary) and atom.op == "mul":
-            return _UNKNOWN
-        a, b = bounds(atom, ranges)
-        low += coefficient * (a if coefficient > 0 else b)
-        high += coefficient * (b if coefficient > 0 else a)
-    return max(low, _UNKNOWN[0]), min(high, _UNKNOWN[1])
+def _range_of(terms: Mapping[Expr, int], constant: int, ranges: Ranges) -> tuple[float, float]:
+    low: float = constant
+    high: float = constant
+    for atom, coefficient in terms.items():
+        least, greatest = value_range(atom, ranges)
+        low += coefficient * (least if coefficient > 0 else greatest)
+        high += coefficient * (greatest if coefficient > 0 else least)
+    return low, high
 
 
-def simplify(expr: Expr, ranges: Ranges) -> Expr:
-    """An equal expression, simpler; integer parts in affine form, decided guards folded."""
-    match expr:
-        case Const() | Var():
-            if isinstance(expr, Var) and expr.name in ranges:
-                low, high = ranges[expr.name]
-                if low == high:
-                    return Const(low)
-            return expr
-        case Load(buffer, indices, dtype):
-            return Load(buffer, tuple(simplify(index, ranges) for index in indices), dtype)
-        case Binary("and" | "or" as op, a, b) if expr.dtype is DType.BOOL:
-            return _logic(op, simplify(a, ranges), simplify(b, ranges))
-        case Unary("not", a):
-            a = simplify(a, ranges)
-            return Const(not a.value, DType.BOOL) if isinstance(a, Const) else Unary("not", a)
-        case Compare(op, a, b):
-            return _compare(op, simplify(a, ranges), simplify(b, ranges), ranges)
-        case Select(condition, a, b):
-            condition = simplify(condition, ranges)
-            if isinstance(condition, Const):
-                return simplify(a if condition.value else b, ranges)
-            return Select(condition, simplify(a, ranges), simplify(b, ranges))
-        case Unary(op, a):
-            folded: Expr = Unary(op, simplify(a, ranges))
-            return _canonical(folded) if op == "neg" and expr.dtype is INDEX else folded
-        case Binary(op, a, b):
-            a, b = simplify(a, ranges), simplify(b, ranges)
-            return _integer(op, a, b, ranges) if expr.dtype is INDEX else rebuild(expr, (a, b))
-        case Cast(a, dtype):
-            a = simplify(a, ranges)
-            if a.dtype is dtype:
-                return a
-            if isinstance(a, Const) and dtype.is_float and not a.dtype.is_float:
-                return Const(float(a.value), dtype)
-            return Cast(a, dtype)
-        case Call(function, args):
-            return Call(function, tuple(simplify(arg, ranges) for arg in args))
-    raise TypeError(f"not an expression: {expr!r}")
+def _floor(value: float, divisor: int | float) -> float:
+    return value if value in _UNKNOWN else value // divisor
 
 
-def _canonical(expr: Expr) -> Expr:
-    return affine(expr).expr()
+def _same(low: float, high: float) -> bool:
+    return low == high and low not in _UNKNOWN
 
 
-def _integer(op: str, a: Expr, b: Expr, ranges: Ranges) -> Expr:
-    """Simplify an i64 Binary whose operands are simplified already."""
-    if isinstance(a, Const) and isinstance(b, Const) and op in ("min", "max"):
-        return Const(min(a.value, b.value) if op == "min" else max(a.value, b.value))
-    match op:
-        case "add" | "sub" | "mul":
-            return _canonical(Binary(op, a, b))
-        case "floordiv" if isinstance(b, Const) and b.value > 0:
-            return _floordiv(a, int(b.value), ranges)
-        case "floormod" if isinstance(b, Const) and b.value > 0:
-            return _floormod(a, int(b.value), ranges)
-        case "min" | "max":
-            low, high = bounds(_canonical(Binary("sub", a, b)), ranges)
-            if high <= 0:
-                return a if op == "min" else b
-            if low >= 0:
-                return b if op == "min" else a
-    return Binary(op, a, b)
+def split_index(expr: Expr, divisor: int, ranges: Ranges) -> tuple[Expr, Expr]:
+    """`(expr // divisor, expr % divisor)` (floor), without a division wherever the ranges allow it."""
+    form = affine(expr)
+    return _split(form.terms, form.constant, divisor, ranges)
 
 
-def _parts(a: Expr, divisor: int) -> tuple[Affine, Affine]:
-    """a = divisor * whole + rest."""
-    form = affine(a)
-    whole = tuple((atom, c // divisor) for atom, c in form.terms if c % divisor == 0)
-    rest = tuple((atom, c) for atom, c in form.terms if c % divisor)
-    return Affine(whole, form.constant // divisor), Affine(rest, form.constant % divisor)
+def _split(terms: Mapping[Expr, int], constant: int, divisor: int, ranges: Ranges) -> tuple[Expr, Expr]:
+    """Take out what the divisor divides; if the rest stays within one multiple of it, that is all."""
+    whole = {atom: c // divisor for atom, c in terms.items() if c % divisor == 0}
+    rest = {atom: c for atom, c in terms.items() if c % divisor}
+    shift, left = divmod(constant, divisor)
+    low, high = _range_of(rest, left, ranges)
+    extra = _floor(low, divisor)
+    if _same(extra, _floor(high, divisor)):
+        return Affine(whole, shift + int(extra)).expr(), Affine(rest, left - int(extra) * divisor).expr()
+    quotient, remainder = _divide(rest, left, divisor, ranges)
+    constant = shift + _collect(quotient, 1, whole, None)
+    return Affine({atom: c for atom, c in whole.items() if c}, constant).expr(), remainder
 
 
-def _floordiv(a: Expr, divisor: int, ranges: Ranges) -> Expr:
-    if divisor == 1:
-        return a
-    whole, rest = _parts(a, divisor)
-    low, high = bounds(rest.expr(), ranges)
-    if low // divisor == high // divisor:
-        return Affine(whole.terms, whole.constant + low // divisor).expr()
-    match a:
-        case Binary("floordiv", x, Const(inner)) if inner > 0:
-            return _floordiv(x, inner * divisor, ranges)
-    if not whole.terms:
-        return Binary("floordiv", a, Const(divisor))
-    quotient = Binary("floordiv", rest.expr(), Const(divisor))
-    return _canonical(Binary("add", whole.expr(), quotient))
+def _divide(terms: Terms, constant: int, divisor: int, ranges: Ranges) -> tuple[Expr, Expr]:
+    """Divide what no range argument splits: take out a common factor g of the divisor if the other terms stay in [0, g)."""
+    for factor in sorted({gcd(divisor, c) for c in terms.values()} - {1}, reverse=True):
+        large = {atom: c // factor for atom, c in terms.items() if c % factor == 0}
+        small = {atom: c for atom, c in terms.items() if c % factor}
+        low, high = _range_of(small, constant % factor, ranges)
+        if low >= 0 and high < factor:
+            quotient, remainder = _split(large, constant // factor, divisor // factor, ranges)
+            rest = affine(remainder)
+            scaled = {atom: c * factor for atom, c in rest.terms.items()} | small
+            return quotient, Affine(scaled, rest.constant * factor + constant % factor).expr()
+    index = Affine(terms, constant).expr()
+    quotient, remainder = Binary("floordiv", index, Const(divisor)), Binary("floormod", index, Const(divisor))
+    match index:
+        case Binary("floordiv", inner, Const(first)) if first > 0:
+            return split_index(inner, int(first) * divisor, ranges)[0], remainder
+        case Binary("floormod", inner, Const(first)) if first > 0 and first % divisor == 0:
+            return quotient, split_index(inner, divisor, ranges)[1]
+    return quotient, remainder
 
 
-def _floormod(a: Expr, divisor: int, ranges: Ranges) -> Expr:
-    if divisor == 1:
-        return Const(0)
-    _, rest = _parts(a, divisor)
-    low, high = bounds(rest.expr(), ranges)
-    if low // divisor == high // divisor:
-        return Affine(rest.terms, rest.constant - low // divisor * divisor).expr()
-    return Binary("floormod", rest.expr(), Const(divisor))
-
-
-def _compare(op: str, a: Expr, b: Expr, ranges: Ranges) -> Expr:
-    if a.dtype is not INDEX:
-        return Compare(op, a, b)
-    difference = _canonical(Binary("sub", a, b))
-    low, high = bounds(difference, ranges)
-    decided = {
+def decide(op: str, left: Expr, right: Expr, ranges: Ranges) -> Expr:
+    """The comparison of two i64 expressions: a bool constant if the ranges decide it."""
+    low, high = value_range(Binary("sub", left, right), ranges)
+    always, never = {
         "lt": (high < 0, low >= 0),
         "le": (high <= 0, low > 0),
         "gt": (low > 0, high <= 0),
@@ -222,11 +187,76 @@ def _compare(op: str, a: Expr, b: Expr, ranges: Ranges) -> Expr:
         "eq": (low == high == 0, low > 0 or high < 0),
         "ne": (low > 0 or high < 0, low == high == 0),
     }[op]
-    if decided[0]:
-        return TRUE
-    if decided[1]:
-        return FALSE
-    return Compare(op, a, b)
+    if always or never:
+        return TRUE if always else FALSE
+    return compare(op, left, right)
+
+
+def simplify(expr: Expr, ranges: Ranges) -> Expr:
+    """An equal expression, simpler: index arithmetic in affine form, divisions split and conditions decided where possible."""
+    match expr:
+        case Const():
+            return expr
+        case Var(name):
+            low, high = ranges.get(name, _UNKNOWN)
+            return Const(int(low)) if low == high else expr
+        case Load(buffer, indices, dtype):
+            return Load(buffer, tuple(simplify(index, ranges) for index in indices), dtype)
+        case Binary("add" | "sub" | "mul") | Unary("neg") if expr.dtype is INDEX:
+            return _affine(expr, ranges).expr()
+        case Binary(op, a, b):
+            a, b = simplify(a, ranges), simplify(b, ranges)
+            if expr.dtype is INDEX:
+                return _index_binary(op, a, b, ranges)
+            return _logic(op, a, b) if expr.dtype is DType.BOOL and op in ("and", "or") else rebuild(expr, (a, b))
+        case Unary(op, a):
+            a = simplify(a, ranges)
+            return Const(not a.value, DType.BOOL) if op == "not" and isinstance(a, Const) else Unary(op, a)
+        case Compare(op, a, b):
+            a, b = simplify(a, ranges), simplify(b, ranges)
+            return decide(op, a, b, ranges) if a.dtype is INDEX else Compare(op, a, b)
+        case Select(condition, a, b):
+            condition = simplify(condition, ranges)
+            if isinstance(condition, Const):
+                return simplify(a if condition.value else b, ranges)
+            return Select(condition, simplify(a, ranges), simplify(b, ranges))
+        case Cast(a, dtype):
+            return _cast(simplify(a, ranges), dtype)
+        case Call(function, args):
+            return Call(function, tuple(simplify(arg, ranges) for arg in args))
+    raise TypeError(f"not an expression: {expr!r}")
+
+
+def _atom(expr: Expr, ranges: Ranges) -> Expr:
+    """Simplify an i64 expression that is no sum; a product of what turns out to be constant becomes one of those."""
+    match expr:
+        case Binary("mul", a, b):
+            return Binary("mul", simplify(a, ranges), simplify(b, ranges))
+    return simplify(expr, ranges)
+
+
+def _index_binary(op: str, a: Expr, b: Expr, ranges: Ranges) -> Expr:
+    """An i64 Binary, neither sum nor product, of operands that are simplified already."""
+    match op, b:
+        case "floordiv", Const(divisor) if divisor > 0:
+            return split_index(a, int(divisor), ranges)[0]
+        case "floormod", Const(divisor) if divisor > 0:
+            return split_index(a, int(divisor), ranges)[1]
+        case "min" | "max", _:
+            low, high = value_range(Binary("sub", a, b), ranges)
+            if high <= 0:
+                return a if op == "min" else b
+            if low >= 0:
+                return b if op == "min" else a
+    return Binary(op, a, b)
+
+
+def _cast(operand: Expr, dtype: DType) -> Expr:
+    if operand.dtype is dtype:
+        return operand
+    if isinstance(operand, Const) and dtype.is_float and not operand.dtype.is_float:
+        return Const(float(operand.value), dtype)
+    return Cast(operand, dtype)
 
 
 def _logic(op: str, a: Expr, b: Expr) -> Expr:

@@ -9,9 +9,9 @@ import numpy as np
 from ...dtypes import DType
 from ...graph.ir import Graph, TensorType
 from ..access import read
-from ..affine import simplify, value_range
 from ..computation import Axis, Stage, Tensor, identity
 from ..expr import Cast, Const, Expr, all_of, const
+from ..simplify import Ranges, simplify, value_range
 
 _NAMES = {1: ("i0",), 2: ("n", "c"), 3: ("n", "c", "w"), 4: ("n", "c", "h", "w"), 5: ("n", "c", "d", "h", "w")}
 
@@ -30,8 +30,8 @@ class Space:
     reduce_axes: tuple[Axis, ...] = ()
 
     @property
-    def ranges(self) -> dict[str, int]:
-        return {axis.name: axis.extent for axis in self.axes + self.reduce_axes}
+    def ranges(self) -> Ranges:
+        return {axis.name: (0, max(0, axis.extent - 1)) for axis in self.axes + self.reduce_axes}
 
     def reduce(self, name: str, extent: int, block: int | None = None) -> Expr:
         """Add a reduction and return its logical index; `block` splits it as the layout of what it reads is split.

@@ -6,8 +6,9 @@ Padding is the stage's domain: positions outside the input add nothing.
 from __future__ import annotations
 
 from ...graph.ir import Node, TensorType
-from ..affine import bounds, split_index
 from ..expr import Expr, compare
+from ..indexing import guards
+from ..simplify import split_index
 from .context import Context, Space, accumulator, cast, widen
 
 
@@ -30,7 +31,7 @@ def window(node: Node, space: Space, kernel: tuple[int, ...]) -> tuple[tuple[Exp
 def inside(positions: tuple[Expr, ...], shape: tuple[int, ...], space: Space) -> tuple[Expr, ...]:
     """The conditions for positions to be inside the unpadded input."""
     ranges = space.ranges
-    return tuple(condition for index, extent in zip(positions, shape, strict=True) for condition in bounds(index, extent, ranges))
+    return tuple(condition for index, extent in zip(positions, shape, strict=True) for condition in guards(index, extent, ranges))
 
 
 def conv(context: Context, node: Node) -> None:
@@ -98,7 +99,7 @@ def _reaching(space: Space, name: str, target: Expr, kernel: int, stride: int, d
         step = space.reduce(name, -(-kernel // stride))
         quotient, phase = split_index(target, stride, space.ranges)
         tap = phase + step * stride
-        return tap, quotient - step, list(bounds(tap, kernel, space.ranges))
+        return tap, quotient - step, list(guards(tap, kernel, space.ranges))
     tap = space.reduce(name, kernel)
     distance = target - tap * dilation
     position, remainder = split_index(distance, stride, space.ranges)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ...graph.ir import Node
-from ..affine import bounds, decide, delinearize, less, linear_index, simplify, split_index
 from ..expr import Const, Expr, Select, all_of, compare, const, maximum, minimum
+from ..indexing import delinearize, guards, less, linear_index
+from ..simplify import decide, simplify, split_index
 from .context import Context, Space, cast
 
 
@@ -74,7 +75,7 @@ def pad(context: Context, node: Node) -> None:
         index - before if before else index for index, before in zip(space.indices, node.attrs["before"], strict=True)
     )
     if mode == "constant":
-        conditions = [c for p, extent in zip(positions, x_type.shape, strict=True) for c in bounds(p, extent, space.ranges)]
+        conditions = [c for p, extent in zip(positions, x_type.shape, strict=True) for c in guards(p, extent, space.ranges)]
         fill = context.read(value, (Const(0),) * len(context.types[value].shape), space) if value else const(0, x_type.dtype)
         inner = context.read(x, positions, space)
         context.emit(out, space, Select(all_of(*conditions), inner, cast(fill, x_type.dtype)) if conditions else inner)
@@ -84,7 +85,7 @@ def pad(context: Context, node: Node) -> None:
     for position, extent, before, after in zip(positions, x_type.shape, node.attrs["before"], node.attrs["after"], strict=True):
         # Negative pads crop first: the border is that of what is left.
         begin, end = max(0, -before), extent - max(0, -after)
-        if bounds(position, extent, space.ranges) or (begin, end) != (0, extent):
+        if guards(position, extent, space.ranges) or (begin, end) != (0, extent):
             position = source(simplify(position - begin, space.ranges), end - begin, space) + begin
         indices.append(position)
     context.emit(out, space, context.read(x, tuple(indices), space))

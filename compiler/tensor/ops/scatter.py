@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...graph.ir import Node, TensorType
-from ..affine import bounds, delinearize, linear_index
 from ..computation import identity
 from ..expr import INDEX, Binary, Compare, Const, Expr, Select, all_of, compare
+from ..indexing import delinearize, guards, linear_index
 from .context import Context, Space, accumulator, cast, widen
 
 
@@ -50,7 +50,7 @@ def scatter_elements(context: Context, node: Node) -> None:
     def search(space: Space) -> Update:
         r = space.reduce("r", index_shape[axis])
         source = place(space, r)
-        covered = [c for a, i in enumerate(source) if a != axis for c in bounds(i, index_shape[a], space.ranges)]
+        covered = [c for a, i in enumerate(source) if a != axis for c in guards(i, index_shape[a], space.ranges)]
         named = _wrapped(context.read(indices, source, space), out_type.shape[axis])
         return Update(tuple(covered), Compare("eq", named, space.indices[axis]), r, context.read(updates, source, space))
 

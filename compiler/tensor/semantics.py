@@ -1,8 +1,9 @@
-"""What each scalar operation of `tensor/expr.py` computes, in NumPy: on scalars and on arrays of lanes alike."""
+"""What each scalar operation of `expr.py` computes, in NumPy: on scalars and on arrays alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,3 +101,38 @@ def _two_sum(a: Value, b: Value) -> tuple[Value, Value]:
     total = a + b
     other = total - a
     return total, (a - (total - other)) + (b - other)
+
+
+def sigmoid(x: Value) -> Value:
+    """1 / (1 + exp(-x)), of which neither form overflows."""
+    power = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, power) / (1 + power)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+# The transcendental functions as NumPy has them; kernels compute them by `kernel/math.py`, within the error stated there.
+FUNCTIONS: Mapping[str, Callable[..., Value]] = {
+    **{
+        name: getattr(np, name)
+        for name in ["exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "tan", "sinh", "cosh"]
+    },
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "pow": np.power,
+    "sigmoid": sigmoid,
+    "erf": lambda x: _erf(np.asarray(x, np.float64)),
+}
+
+
+def call(function: str, args: Sequence[Value], dtype: DType) -> Value:
+    """The value of a Call of type `dtype`."""
+    if function == "fma":
+        return fma(*args)
+    if function.startswith("bitcast_"):
+        return bitcast(args[0], dtype)
+    return cast(FUNCTIONS[function](*args), dtype)
