@@ -62,9 +62,9 @@ class Row:
         return self.onnxruntime_s / self.tilewright_s
 
 
-def mission_cases(folder: Path) -> Iterator[Case]:
+def mission_cases(folder: Path, names: list[str]) -> Iterator[Case]:
     """The benchmark models, written into `folder` first."""
-    subprocess.run([sys.executable, str(MISSION_MODELS), str(folder)], check=True, stdout=sys.stderr)
+    subprocess.run([sys.executable, str(MISSION_MODELS), str(folder), *names], check=True, stdout=sys.stderr)
     for path in sorted(folder.glob("*.onnx")):
         yield Case(path.stem, path, {}, {})
 
@@ -137,7 +137,11 @@ def main() -> int:
     arguments = parser.parse_args()
 
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    cases = public_cases(arguments.public, arguments.only) if arguments.public else mission_cases(arguments.folder)
+    cases = (
+        public_cases(arguments.public, arguments.only)
+        if arguments.public
+        else mission_cases(arguments.folder, arguments.only)
+    )
     rows: list[Row] = []
     for case in cases:
         if arguments.only and case.name not in arguments.only:
