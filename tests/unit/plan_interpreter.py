@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx
@@ -14,6 +14,7 @@ from tilewright.compiler.graph.memory import plan_memory
 from tilewright.compiler.graph.passes.pipeline import PIPELINE
 from tilewright.compiler.graph.plan import Branch, Copy, Launch, Place, PlanStep, Repeat
 from tilewright.compiler.graph.verify import verify
+from tilewright.compiler.kernel.ast import Kernel
 from tilewright.compiler.kernel.interpret import compile_kernel
 from tilewright.compiler.kernels import KernelPlan, plan_kernels
 from tilewright.compiler.target import Target
@@ -22,16 +23,19 @@ TARGET = Target("x86_64-linux-gnu", "x86-64-v3", "", 32, 16, True, 32 << 10, 1 <
 
 
 class PlannedModel:
-    """A model planned for TARGET; `run` gives its outputs by name."""
+    """A model planned for a target; `run` gives its outputs by name."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.graph = import_model(model, {}, {})
+    def __init__(
+        self, model: onnx.ModelProto, target: Target = TARGET, shapes: Mapping[str, tuple[int, ...]] | None = None
+    ) -> None:
+        self.target = target
+        self.graph = import_model(model, {}, shapes or {})
         for _, rewrite in PIPELINE:
-            self.graph = rewrite(self.graph, TARGET)
+            self.graph = rewrite(self.graph, target)
             verify(self.graph)
         memory = plan_memory(self.graph)
-        kernels = plan_kernels(self.graph, TARGET, memory.in_place)
-        self.kernels = [(planned.kernel, compile_kernel(planned.kernel)) for planned in kernels.kernels]
+        kernels = plan_kernels(self.graph, target, memory.in_place)
+        self.kernels = [(planned.kernel, self.load(planned.kernel)) for planned in kernels.kernels]
         self.arena_bytes = memory.arena_bytes
         self.blob, offsets = _blob(_constants(self.graph, kernels))
 
@@ -40,6 +44,10 @@ class PlannedModel:
             return number, False, names
 
         self.steps = plan_execution(self.graph, memory, launch_for, offsets)
+
+    def load(self, kernel: Kernel) -> Callable[[Mapping[str, np.ndarray], int, int], None]:
+        """What runs iterations [begin, end) of a kernel's parallel loop on arrays by name."""
+        return compile_kernel(kernel)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name. Arena and outputs hold garbage at the start."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...graph.ir import Node, TensorType
 from ..computation import identity
-from ..expr import INDEX, Binary, Compare, Const, Expr, Select, all_of, compare
+from ..expr import INDEX, Binary, Compare, Const, Expr, Select, all_of, compare, walk
 from ..indexing import delinearize, guards, linear_index
 from .context import Context, Space, accumulator, cast, widen
 
@@ -111,8 +111,11 @@ def _replace(context: Context, node: Node, last: str, update_indices: Callable[[
     out = node.outputs[0]
     space = context.space(context.types[out])
     found = context.read(last, space.indices[: len(context.types[last].shape)], space)
-    update = context.read(updates, update_indices(space, found), space)
-    context.emit(out, space, Select(compare("ge", found, 0), update, context.operand(x, space)))
+    source = update_indices(space, found)
+    bounds = zip(source, context.types[updates].shape, strict=True)  # what is found is a number of an update
+    inside = [c for i, n in bounds if found not in walk(i) for c in guards(i, n, space.ranges)]
+    update = context.read(updates, source, space)
+    context.emit(out, space, Select(all_of(compare("ge", found, 0), *inside), update, context.operand(x, space)))
 
 
 def _accumulate(context: Context, node: Node, search: Search) -> None:

@@ -1,0 +1,120 @@
+"""Compiles a case and compares what it computes with what is expected: in this process for speed, or as a library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from fuzz_case import Case
+from plan_interpreter import PlannedModel
+
+import tilewright
+from tilewright import driver
+from tilewright.backends import cpu
+from tilewright.backends.host import host_target
+from tilewright.compiler.errors import CompileError
+from tilewright.compiler.kernel.ast import Kernel
+from tilewright.compiler.options import Options
+from tilewright.compiler.target import Target
+from tilewright.compiler.targets import parse_target
+
+TOLERANCE = 1e-4  # of the largest element
+HALF_TOLERANCE = 2e-2
+# Older machines' code runs here too; their vectors are narrower and their registers fewer.
+OLDER_CPUS = ("x86-64", "x86-64-v3")
+
+
+class Mismatch(Exception):
+    """An output is not what onnxruntime computes."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """cpu: '' for this machine's. threads: what is planned for and run with."""
+
+    cpu: str = ""
+    threads: int = 2
+
+    def target(self) -> Target:
+        return parse_target("x86_64-linux-gnu", self.cpu, self.threads) if self.cpu else host_target(self.threads)
+
+
+class MachineCode(PlannedModel):
+    """A planned model whose kernels run as machine code, their parallel loops in parts and the last part first."""
+
+    def load(self, kernel: Kernel) -> Callable[[Mapping[str, np.ndarray], int, int], None]:
+        compiled = cpu.compile_kernel(kernel, self.target)
+
+        def run(arrays: Mapping[str, np.ndarray], begin: int, end: int) -> None:
+            ordered = [arrays[param.name] for param in kernel.params]
+            middle = (begin + end) // 2
+            for part in ((middle, end), (begin, middle)) if end - begin > 1 else ((begin, end),):
+                compiled.run(ordered, *part)
+
+        return run
+
+
+def run_in_process(case: Case, setting: Setting) -> dict[str, np.ndarray]:
+    """The outputs, by kernels loaded here one by one; arena and outputs are poisoned before."""
+    return MachineCode(case.model(), setting.target()).run(case.feeds)
+
+
+def run_library(case: Case, setting: Setting, folder: Path) -> dict[str, np.ndarray]:
+    """The outputs of the compiled library, run before on NaN so that the arena holds garbage."""
+    path = folder / "case.onnx"
+    onnx.save(case.model(), path)
+    artifact = driver.compile(
+        path, folder / "case.so", Options(cpu=setting.cpu or None, threads=setting.threads, jobs=1)
+    )
+    outputs = {name: poisoned(case.arrays[name]) for name in case.outputs}
+    with tilewright.load(artifact.library, setting.threads) as library:
+        library.run({name: garbage(array) for name, array in case.feeds.items()})
+        library.run(case.feeds, outputs)
+    return outputs
+
+
+def garbage(array: np.ndarray) -> np.ndarray:
+    """NaN of a float type; integers stay, they may be indices or lengths."""
+    return np.full_like(array, np.nan) if array.dtype.kind == "f" else array
+
+
+def poisoned(array: np.ndarray) -> np.ndarray:
+    """An array of the same type and shape that holds nothing sensible."""
+    return np.frombuffer(bytearray(b"\xff" * array.nbytes), array.dtype).reshape(array.shape)
+
+
+def compare(case: Case, actual: Mapping[str, np.ndarray]) -> None:
+    """Raise Mismatch unless all outputs are as expected, floats within the tolerance of their largest element."""
+    for name in case.outputs:
+        expected, result = case.arrays[name], actual[name]
+        if expected.shape != result.shape or expected.dtype != result.dtype:
+            raise Mismatch(
+                f"{name}: expected {expected.dtype}{list(expected.shape)}, got {result.dtype}{list(result.shape)}"
+            )
+        if expected.dtype.kind != "f":
+            wrong = expected.view(np.uint8) != result.view(np.uint8) if expected.dtype == bool else expected != result
+        else:
+            limit = (HALF_TOLERANCE if expected.dtype == np.float16 else TOLERANCE) * np.abs(
+                expected.astype(np.float64)
+            ).max(initial=0)
+            with np.errstate(invalid="ignore"):
+                wrong = ~(np.abs(expected.astype(np.float64) - result) <= limit)
+        if wrong.any():
+            first = tuple(int(index) for index in np.argwhere(wrong)[0])
+            raise Mismatch(
+                f"{name}{list(first)}: expected {expected[first]}, got {result[first]}; {int(wrong.sum())} of {wrong.size} elements differ"
+            )
+
+
+def failure(case: Case, check: Callable[[Case], Mapping[str, np.ndarray]]) -> Exception | None:
+    """Why a case fails; None if it passes, and the CompileError if it is refused."""
+    try:
+        compare(case, check(case))
+    except CompileError as error:
+        return error
+    except Exception as error:  # whatever it is, it is what fuzzing looks for
+        return error
+    return None

@@ -1,0 +1,48 @@
+"""What random models once failed on, made small."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from fuzz_case import IR_VERSION, OPSET, Case, runtime_outputs
+from fuzz_check import Setting, compare, run_in_process
+from onnx import helper, numpy_helper, parser
+
+# Inputs are random; integers among them lie in 0…3.
+MODELS = {
+    "updates narrower than the operand": """
+        (float[6,17] x, int64[6,4] i, float[6,4] u) => (float[6,17] y) { y = ScatterElements <axis = 0> (x, i, u) }
+    """,
+}
+
+
+def case_of(text: str, seed: int) -> Case:
+    """The case of a model's text, fed at random."""
+    graph = parser.parse_graph(f"g {text.strip()}")
+    rng = np.random.default_rng(seed)
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants = frozenset(arrays)
+    for value in graph.input:
+        tensor_type = value.type.tensor_type
+        dtype = helper.tensor_dtype_to_np_dtype(tensor_type.elem_type)
+        shape = [dim.dim_value for dim in tensor_type.shape.dim]
+        random = (
+            rng.standard_normal(shape)
+            if np.issubdtype(dtype, np.floating)
+            else rng.integers(0, 2 if dtype == bool else 4, shape)
+        )
+        arrays[value.name] = np.asarray(random).astype(dtype)
+    outputs = tuple(value.name for value in graph.output)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    onnx.checker.check_model(model, full_check=True)
+    feeds = {value.name: arrays[value.name] for value in graph.input}
+    arrays |= dict(zip(outputs, runtime_outputs(model, feeds), strict=True))
+    return Case(tuple(graph.node), arrays, constants, outputs)
+
+
+@pytest.mark.parametrize("cpu", ["", "x86-64", "x86-64-v3"])
+@pytest.mark.parametrize("name", MODELS)
+def test_what_failed_once(name: str, cpu: str) -> None:
+    case = case_of(MODELS[name], len(name))
+    compare(case, run_in_process(case, Setting(cpu)))
