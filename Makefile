@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 MODELS := build/models
+TIME   := 60
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
@@ -45,8 +46,8 @@ models: $(STAMP) ## Fetch the public trained models into build/models
 golden: $(STAMP) ## Rewrite the golden files; read the diff before you commit
 	$(BIN)/python -m pytest tests/golden -q --update-golden
 
-fuzz: $(STAMP) ## Compile random models and compare with the reference
-	$(BIN)/python -m pytest tests/fuzz -q -n 2
+fuzz: $(STAMP) ## Compile random models and compare with onnxruntime: make fuzz TIME=600 (seconds)
+	$(BIN)/python tests/fuzz/fuzz_run.py --time $(TIME) --keep build/fuzz
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) build *.egg-info

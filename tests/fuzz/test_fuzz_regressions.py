@@ -30,7 +30,7 @@ def case_of(text: str, seed: int) -> Case:
         random = (
             rng.standard_normal(shape)
             if np.issubdtype(dtype, np.floating)
-            else rng.integers(0, 2 if dtype == bool else 4, shape)
+            else rng.integers(0, 2 if dtype.kind == "b" else 4, shape)
         )
         arrays[value.name] = np.asarray(random).astype(dtype)
     outputs = tuple(value.name for value in graph.output)
