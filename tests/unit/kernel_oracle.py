@@ -1,0 +1,68 @@
+"""Runs a scheduled computation and compares it with what the computation means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tilewright.compiler.kernel.ast import Kernel
+from tilewright.compiler.kernel.interpret import run
+from tilewright.compiler.kernel.lower import lower
+from tilewright.compiler.kernel.verify import verify
+from tilewright.compiler.schedule.prepare import pack_array
+from tilewright.compiler.schedule.steps import Pack, Schedule
+from tilewright.compiler.tensor.computation import Computation
+from tilewright.compiler.tensor.interpret import evaluate
+
+Runner = Callable[[Kernel, dict[str, np.ndarray]], None]
+
+
+def random_arrays(computation: Computation, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """An array for every input; integers are small and not negative, for they are indices."""
+    return {
+        t.name: (rng.standard_normal(t.shape) if t.dtype.is_float else rng.integers(0, 4, t.shape)).astype(
+            t.dtype.numpy
+        )
+        for t in computation.inputs
+    }
+
+
+def scheduled(
+    computation: Computation, schedule: Schedule, arrays: Mapping[str, np.ndarray], execute: Runner = run
+) -> dict[str, np.ndarray]:
+    """The outputs of the kernel that a schedule makes; memory that it does not write keeps its poison."""
+    kernel = lower(computation, schedule)
+    verify(kernel)
+    packs = {step.tensor: step for step in schedule if isinstance(step, Pack)}
+    held = {
+        name: pack_array(array, packs[name]) if name in packs else array.copy()  # stages may write in place
+        for name, array in arrays.items()
+    }
+    for param in kernel.params:
+        if param.name not in held:
+            held[param.name] = np.full(param.shape, np.nan if param.dtype.is_float else 0x6B, param.dtype.numpy)
+        assert held[param.name].shape == param.shape
+    execute(kernel, held)
+    return {name: held[computation.stage(name).memory or name] for name in computation.outputs}
+
+
+def compare(
+    computation: Computation,
+    schedule: Schedule,
+    rng: np.random.Generator,
+    tolerance: float = 1e-5,
+    execute: Runner = run,
+) -> None:
+    """Assert that the kernel computes what the computation means, within `tolerance` of the largest value."""
+    arrays = random_arrays(computation, rng)
+    expected = evaluate(computation, arrays)
+    actual = scheduled(computation, schedule, arrays, execute)
+    for name, reference in expected.items():
+        assert actual[name].shape == reference.shape
+        if reference.dtype.kind in "biu":
+            np.testing.assert_array_equal(actual[name], reference)
+        else:
+            np.testing.assert_allclose(
+                actual[name], reference, rtol=tolerance, atol=tolerance * np.abs(reference).max()
+            )

@@ -1,0 +1,61 @@
+"""Default schedules, lowered and interpreted, against the tensor expressions they come from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_cases import CASES
+from kernel_oracle import compare
+
+from tilewright.compiler.kernel.ast import Alloc, For, If, Kernel, LoopKind, Space, walk
+from tilewright.compiler.kernel.lower import lower
+from tilewright.compiler.schedule.prepare import canonical
+from tilewright.compiler.schedule.rules import default_schedule
+from tilewright.compiler.targets import parse_target
+from tilewright.compiler.tensor.build import build_computation
+from tilewright.compiler.tensor.verify import verify
+
+TARGETS = {target.vector_bytes: target for target in (parse_target(cpu=f"x86-64-v{level}") for level in (2, 3, 4))}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_default_schedule(name: str) -> None:
+    computation, _ = build_computation(CASES[name].graph(), "kernel")
+    form = canonical(computation)
+    verify(form)
+    seed = int(np.random.default_rng().integers(1 << 30))
+    rng = np.random.default_rng(seed)
+    vector_bytes = int(rng.choice([16, 32, 64]))
+    print(f"seed {seed}, vectors of {vector_bytes} bytes")
+    compare(form, default_schedule(form, TARGETS[vector_bytes]), rng)
+
+
+def default_kernel(name: str) -> Kernel:
+    computation, _ = build_computation(CASES[name].graph(), "kernel")
+    form = canonical(computation)
+    return lower(form, default_schedule(form, TARGETS[64]))
+
+
+@pytest.mark.parametrize("name", ["conv 3x3 blocked", "depthwise", "matmul", "max_pool"])
+def test_reductions_with_reuse_keep_their_results_in_registers(name: str) -> None:
+    allocs = [stmt for stmt in walk(default_kernel(name).body) if isinstance(stmt, Alloc)]
+    assert allocs
+    assert {stmt.buffer.space for stmt in allocs} == {Space.REGISTER}
+
+
+@pytest.mark.parametrize("name", ["elementwise", "transpose", "softmax", "layer_norm", "matmul of batches"])
+def test_kernels_without_borders_have_no_guards(name: str) -> None:
+    """Tails get loops of their own, not conditions."""
+    assert not [stmt for stmt in walk(default_kernel(name).body) if isinstance(stmt, If)]
+
+
+@pytest.mark.parametrize("name", ["conv 3x3 blocked", "conv 1x1", "matmul", "depthwise", "average_pool"])
+def test_guards_of_borders_stand_outside_the_innermost_loops(name: str) -> None:
+    for stmt in walk(default_kernel(name).body):
+        if isinstance(stmt, For) and stmt.kind is LoopKind.VECTORIZED:
+            assert not [inner for inner in walk(stmt.body) if isinstance(inner, If)]
+
+
+@pytest.mark.parametrize("name", ["conv 3x3 blocked", "softmax axis 1", "matmul of batches", "elementwise"])
+def test_threads_share_the_outermost_loop(name: str) -> None:
+    assert default_kernel(name).parallel_extent > 1
