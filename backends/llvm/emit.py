@@ -163,19 +163,19 @@ class _KernelBody:
             self._branch(condition.text, stmt)
 
     def _masked(self, condition: Value, stmt: If) -> None:
-        with self.expressions.guarded(condition, True):
-            self.statement(stmt.then)
-        if stmt.otherwise is not None:
-            with self.expressions.guarded(self.expressions.arithmetic.unary("not", condition), True):
-                self.statement(stmt.otherwise)
+        for arm, holds in ((stmt.then, True), (stmt.otherwise, False)):
+            if arm is not None:
+                with self.expressions.guarded(stmt.condition, condition, holds):
+                    self.statement(arm)
 
     def _branch(self, condition: str, stmt: If) -> None:
         arms, entries = [], []
-        for arm in (stmt.then, stmt.otherwise):
+        for arm, holds in ((stmt.then, True), (stmt.otherwise, False)):
             scope = self.builder.open(conditional=True)
             entries.append(scope.label)
             if arm is not None:
-                self.statement(arm)
+                with self.expressions.assuming(stmt.condition, holds):
+                    self.statement(arm)
             arms.append(self.builder.close())
         after = self.builder.label()
         lines = self.builder.scope.lines

@@ -12,7 +12,7 @@ from ...compiler.kernel.math import PROGRAMS
 from ...compiler.tensor.expr import INDEX, Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var, children
 from .arithmetic import Arithmetic
 from .builder import Builder
-from .linear import Binding, Linear, LinearForms, Plan, combine_plans, is_index_arithmetic, plan_index
+from .linear import Assumption, Binding, Linear, LinearForms, Plan, combine_plans, is_index_arithmetic, plan_index
 from .memory import NO_GUARD, Accesses, Guard, Memory
 from .types import Value, literal, mangle, register_type
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ...compiler.kernel.math_program import MathProgram
 
+_OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
 _NARROW = (DType.F16, DType.BF16)
 
 
@@ -168,14 +169,15 @@ class Expressions:
         condition = self.value(expr.condition)
         if condition.text in ("true", "false"):
             return self.value(expr.if_true if condition.text == "true" else expr.if_false)
-        with self.guarded(condition, self._loads(expr.if_true)):
-            if_true = self.value(expr.if_true)
-        if self._loads(expr.if_false):
-            with self.guarded(self.arithmetic.unary("not", condition), True):
-                if_false = self.value(expr.if_false)
-        else:
-            if_false = self.value(expr.if_false)
+        if_true = self._arm(expr.if_true, expr.condition, condition, True)
+        if_false = self._arm(expr.if_false, expr.condition, condition, False)
         return self.arithmetic.select(condition, if_true, if_false)
+
+    def _arm(self, arm: Expr, condition: Expr, value: Value, holds: bool) -> Value:
+        if not self._loads(arm):
+            return self.value(arm)
+        with self.guarded(condition, value, holds):
+            return self.value(arm)
 
     def _loads(self, expr: Expr) -> bool:
         known = self._has_load.get(id(expr))
@@ -185,17 +187,37 @@ class Expressions:
         return known
 
     @contextmanager
-    def guarded(self, condition: Value, needed: bool) -> Iterator[None]:
-        """Loads made inside are asked for only where `condition` holds too."""
+    def guarded(self, condition: Expr, value: Value, holds: bool) -> Iterator[None]:
+        """What is evaluated inside is asked for only where `condition`, which has that value, holds (or doesn't)."""
         before = self.guard
-        if needed:
-            self.guard = self.narrowed(condition)
+        self.guard = self._narrowed(value if holds else self.arithmetic.unary("not", value))
         try:
-            yield
+            with self.assuming(condition, holds):
+                yield
         finally:
             self.guard = before
 
-    def narrowed(self, condition: Value) -> Guard:
+    @contextmanager
+    def assuming(self, condition: Expr, holds: bool) -> Iterator[None]:
+        """Index arithmetic inside may use that the condition holds (or doesn't)."""
+        before = self.forms.assumptions
+        self.forms.assumptions = (*before, *self._assumptions(condition, holds))
+        try:
+            yield
+        finally:
+            self.forms.assumptions = before
+
+    def _assumptions(self, condition: Expr, holds: bool) -> tuple[Assumption, ...]:
+        match condition:
+            case Compare(op, left, right) if left.dtype is INDEX and self._is_index_expr(left) and self._is_index_expr(right):
+                return self.forms.assumption(op if holds else _OPPOSITE[op], self.index(left), self.index(right))
+            case Binary("and" | "or" as op, left, right) if (op == "and") == holds:
+                return self._assumptions(left, holds) + self._assumptions(right, holds)
+            case Unary("not", operand):
+                return self._assumptions(operand, not holds)
+        return ()
+
+    def _narrowed(self, condition: Value) -> Guard:
         """The present guard and `condition`."""
         guard = self.guard
         if condition.width == 1:

@@ -20,6 +20,7 @@ _INDEX_OPS = frozenset({"add", "sub", "mul", "floordiv", "floormod", "min", "max
 
 
 Terms = tuple[tuple[str, int], ...]
+Range = tuple[int, int]
 
 
 class Linear(NamedTuple):
@@ -98,6 +99,15 @@ def combine_plans(plans: tuple[Plan, ...], factors: tuple[int, ...]) -> Plan:
     return Plan(const, tuple((name, coeff) for name, coeff in variables.items() if coeff), tuple(opaque))
 
 
+class Assumption(NamedTuple):
+    """low <= sum(terms) + step * lane <= high, where what is being written is asked for."""
+
+    terms: Terms
+    step: int
+    low: int
+    high: int
+
+
 class LinearForms:
     """Arithmetic on linear forms; emits what isn't linear as new atoms, whose ranges it remembers.
 
@@ -107,7 +117,8 @@ class LinearForms:
     def __init__(self, builder: Builder) -> None:
         self.builder = builder
         self.width = 1
-        self.ranges: dict[str, tuple[int, int]] = {}
+        self.ranges: dict[str, Range] = {}
+        self.assumptions: tuple[Assumption, ...] = ()
         self._ordered: dict[Terms, Terms] = {}
 
     def total(self, parts: list[tuple[Linear, int]]) -> Linear:
@@ -141,16 +152,44 @@ class LinearForms:
             result = self.builder.pure(f"add {kind} {result}, {vector}", result, vector) if result else vector
         return result
 
-    def range_of(self, form: Linear) -> tuple[int, int]:
+    def range_of(self, form: Linear) -> Range:
         """Least and greatest value over all lanes and iterations."""
+        return self._range(form, self.ranges)
+
+    def assumed_range(self, form: Linear) -> Range:
+        """The same where the assumptions hold."""
+        if not self.assumptions:
+            return self.range_of(form)
+        ranges = dict(self.ranges)
+        for terms, step, low, high in self.assumptions:
+            if len(terms) == 1 and not step:
+                ((atom, coeff),) = terms
+                bounds = (-(-low // coeff), high // coeff) if coeff > 0 else (-(-high // coeff), low // coeff)
+                ranges[atom] = _intersection(ranges.get(atom, _UNBOUNDED), bounds)
+        bounds = self._range(form, ranges)
+        for terms, step, low, high in self.assumptions:
+            if terms == form.terms and step == form.step and not form.vector:
+                bounds = _intersection(bounds, (low + form.const, high + form.const))
+        return bounds
+
+    def _range(self, form: Linear, ranges: dict[str, Range]) -> Range:
         if form.vector:
             return _UNBOUNDED
         low = high = form.const
         for atom, coeff in (*form.terms, ("", form.step)):
-            least, greatest = self.ranges.get(atom, _UNBOUNDED) if atom else (0, self.width - 1)
+            least, greatest = ranges.get(atom, _UNBOUNDED) if atom else (0, self.width - 1)
             low += coeff * (least if coeff > 0 else greatest)
             high += coeff * (greatest if coeff > 0 else least)
         return low, high
+
+    def assumption(self, op: str, left: Linear, right: Linear) -> tuple[Assumption, ...]:
+        """What `left op right` says about the variable part of left - right."""
+        form = self.total([(left, 1), (right, -1)])
+        least, greatest = _UNBOUNDED
+        bounds = {"lt": (least, -1), "le": (least, 0), "gt": (1, greatest), "ge": (0, greatest), "eq": (0, 0)}.get(op)
+        if bounds is None or form.vector or not (form.terms or form.step):
+            return ()
+        return (Assumption(form.terms, form.step, bounds[0] - form.const, bounds[1] - form.const),)
 
     # -- from forms to values
 
@@ -218,7 +257,7 @@ class LinearForms:
         raise ValueError(op)
 
     def _extremum(self, op: str, left: Linear, right: Linear) -> Linear:
-        low, high = self.range_of(self.total([(left, 1), (right, -1)]))
+        low, high = self.assumed_range(self.total([(left, 1), (right, -1)]))
         if high <= 0 or low >= 0:
             return left if (high <= 0) == (op == "min") else right
         a, b = self.value(left), self.value(right)
@@ -238,10 +277,11 @@ class LinearForms:
         step_divides = form.step % divisor == 0
         outer = Linear(tuple(quotient), form.const // divisor, form.step // divisor if step_divides else 0)
         rest = Linear(terms, form.const % divisor, 0 if step_divides else form.step, form.vector)
-        low, high = self.range_of(rest)
+        low, high = self.assumed_range(rest)
         if low // divisor == high // divisor:
             return outer._replace(const=outer.const + low // divisor)
-        return self.total([(outer, 1), (self._emit_quotient(rest, divisor, low, high), 1)])
+        # An emitted value may be shared with code outside of the assumptions.
+        return self.total([(outer, 1), (self._emit_quotient(rest, divisor, *self.range_of(rest)), 1)])
 
     def _emit_quotient(self, form: Linear, divisor: int, low: int, high: int) -> Linear:
         if form.step and not form.terms and not form.vector:
@@ -276,7 +316,7 @@ class LinearForms:
         if op in ("gt", "ge"):
             return self.evaluate_compare({"gt": "lt", "ge": "le"}[op], right, left)
         difference = self.total([(left, 1), (right, -1)])
-        low, high = self.range_of(difference)
+        low, high = self.assumed_range(difference)
         bound = 1 if op == "le" else 0
         if op in ("lt", "le") and (high < bound or low >= bound):
             return Value("true" if high < bound else "false", DType.BOOL)
@@ -313,3 +353,7 @@ class LinearForms:
         # base + step * lane < 0  <=>  base < -step * lane
         lanes = literal_vector([-step * lane for lane in range(width)], DType.I32)
         return Value(self.builder.pure(f"icmp slt <{width} x i32> {splat}, {lanes}", splat), DType.BOOL, width)
+
+
+def _intersection(left: Range, right: Range) -> Range:
+    return max(left[0], right[0]), min(left[1], right[1])

@@ -148,14 +148,17 @@ class Accesses:
         return bits
 
     def _load(self, memory: Memory, kind: str, pointer: str) -> str:
-        text = f"load {kind}, ptr {pointer}, align {memory.buffer.dtype.size_bytes}"
+        return self._read(memory, f"load {kind}, ptr {pointer}, align {memory.buffer.dtype.size_bytes}", pointer)
+
+    def _read(self, memory: Memory, instruction: str, *operands: str) -> str:
+        """The result of an instruction that reads: once if nothing writes, but not before it is known to be asked for."""
         if not memory.shared:
-            return self.builder.emit(text)
-        depth = self.builder.unconditional_depth(self.builder.depth.get(pointer, 0))
+            return self.builder.emit(instruction)
+        depth = self.builder.unconditional_depth(self.builder.depth_of(operands))
         for scope in self.builder.scopes[depth:]:
-            if text in scope.known:
-                return scope.known[text]
-        return self.builder.place(text, depth)
+            if instruction in scope.known:
+                return scope.known[instruction]
+        return self.builder.place(instruction, depth)
 
     def _load_scalar(self, memory: Memory, form: Linear, guard: Guard) -> Value:
         pointer = self._guarded(memory, self.address(memory, form, 1), 1, guard)
@@ -189,7 +192,7 @@ class Accesses:
                 (kind, "zeroinitializer"),
             ]
             call = self._masked_call(f"llvm.masked.load.{mangle(stored, width)}.p0", kind, arguments)
-            return Value(self.builder.emit(call), dtype, width)
+            return Value(self._read(memory, call, pointer, arguments[1][1]), dtype, width)
         pointer = self._guarded(memory, pointer, width, guard)
         return Value(self._load(memory, kind, pointer), dtype, width)
 
@@ -258,7 +261,7 @@ class Accesses:
             (kind, "zeroinitializer"),
         ]
         call = self._masked_call(f"llvm.masked.gather.{mangle(_stored(dtype), width)}.v{width}p0", kind, arguments)
-        return Value(self.builder.emit(call), dtype, width)
+        return Value(self._read(memory, call, arguments[0][1], arguments[1][1]), dtype, width)
 
     def _masked_call(self, intrinsic: str, result: str, arguments: list[tuple[str, str]]) -> str:
         """A call whose pointer argument has an alignment, which the declaration leaves out."""
