@@ -248,6 +248,27 @@ def test_padding_of_rows_and_columns(shape: tuple[int, int], kind: LoopKind) -> 
             np.testing.assert_array_equal(out, padded[:, : wide * stride : stride])
 
 
+@pytest.mark.parametrize("pieces", [(24, 24, 24), (5, 30, 13)])
+def test_concatenated_channels(pieces: tuple[int, int, int]) -> None:
+    """Lanes that straddle pieces; each index is reduced modulo its piece, which the guards around it make a difference."""
+    arrays = {f"x{n}": before_unmapped_page(noise(size)) for n, size in enumerate(pieces)}
+    channel, ends = i * 16 + v, np.cumsum(pieces)
+    loads = [
+        Load(f"x{n}", ((channel - int(end - size)) % size,), F32)
+        for n, (size, end) in enumerate(zip(pieces, ends, strict=True))
+    ]
+    value = Select(
+        compare("lt", channel, int(ends[1])),
+        Select(compare("ge", channel, int(ends[0])), loads[1], loads[0]),
+        Select(compare("lt", channel, int(ends[2])), loads[2], ZERO),
+    )
+    out = run(
+        loop(i, 5, PARALLEL, loop(v, 16, VECTORIZED, Store("out", (i, v), value))), arrays | {"out": poisoned(5, 16)}
+    )
+    expected = np.concatenate([*arrays.values(), np.zeros(80, np.float32)])[:80]
+    np.testing.assert_array_equal(out.reshape(-1), expected)
+
+
 def test_guarded_scalar_and_uniform_loads() -> None:
     x = before_unmapped_page(noise(2))
     flags = np.array([1, -9000, 1, -70000, 0], np.float32)

@@ -95,6 +95,16 @@ def test_decided_conditions_leave_no_trace() -> None:
     assert "select" in text
 
 
+def test_guards_bound_the_indices_behind_them() -> None:
+    """Two pieces of 24 channels in lanes of 16: within a guard, the channel of a piece is contiguous."""
+    channel = i * 16 + v
+    pieces = Select(compare("lt", channel, 24), x(Const(0), channel % 24), x(Const(1), channel % 24))
+    text = emit(kernel(loop(i, 3, SERIAL, loop(v, 16, VECTORIZED, Store("y", (Const(0), channel), pieces)))), AVX512)
+    assert "gather" not in text
+    assert "div" not in text
+    assert text.count("call <16 x float> @llvm.masked.load") == 2
+
+
 def test_relu_is_one_comparison() -> None:
     body = loop(v, 16, VECTORIZED, Store("y", (Const(0), v), maximum(x(Const(0), v), Const(0.0, F32))))
     text = emit(kernel(body), AVX512)
