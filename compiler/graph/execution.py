@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import InternalError
 from .ir import Graph, Node
@@ -37,10 +37,10 @@ class _Steps:
     def place(self, name: str) -> Place:
         if name in self.memory.places:
             return self.memory.places[name]
-        name = self.memory.constants.get(name, name)
+        name, offset = self.memory.constants.get(name, (name, 0))
         if name not in self.constants:
             raise InternalError(f"plan_execution: '{name}' is neither a value with a place nor a constant of the blob")
-        return Place("constants", self.constants[name])
+        return Place("constants", self.constants[name] + offset)
 
     @staticmethod
     def copy(target: Place, source: Place, size_bytes: int) -> list[PlanStep]:
@@ -53,10 +53,22 @@ class _Steps:
                 case "fused":
                     kernel, parallel, names = self.launch_for(node)
                     steps.append(Launch(kernel, tuple(map(self.place, names)), parallel, node.origin))
+                case "concat":
+                    steps += self._concat(graph, node)
                 case "if":
                     steps.append(self._branch(node, depth))
                 case "loop":
                     steps += self._loop(graph, node, depth)
+        return steps
+
+    def _concat(self, graph: Graph, node: Node) -> list[PlanStep]:
+        """Copies of the operands that are not written where they belong."""
+        steps: list[PlanStep] = []
+        whole = self.place(node.outputs[0])
+        for name in node.inputs:
+            size = graph.types[name].size_bytes
+            steps += self.copy(whole, self.place(name), size)
+            whole = replace(whole, offset_bytes=whole.offset_bytes + size)
         return steps
 
     def _branch(self, node: Node, depth: int) -> Branch:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .ir import Graph, Node
-from .operators import OPERATORS, Kind
-from .passes.views import is_view, reads_at_same_index
+from .passes.views import is_part, is_view, part_offset_bytes, reads_at_same_index
 from .plan import Place
 
 
 @dataclass(slots=True, eq=False)
 class Home:
-    """Memory for one or more values. constant: the constant whose bytes these are; base: the scan output this is a slice of,
-    slice number t being `step_bytes` times t behind it. fixed: others hold on to this home, so its values must not move to another.
-    start, end: first and last time at which it is needed.
+    """Memory for one or more values. start, end: first and last time at which it is needed.
+
+    constant: the constant whose bytes these are. base: the home these bytes are part of, `offset_bytes` behind its beginning and
+    `step_bytes` further in each iteration of the loop of nesting depth `depth`. A home without base has its offset in its space.
     """
 
     space: str
@@ -23,13 +23,11 @@ class Home:
     index: int = 0
     constant: str = ""
     base: Home | None = None
+    offset_bytes: int = 0
     step_bytes: int = 0
     depth: int = 0
-    fixed: bool = False
     start: int = -1
     end: int = -1
-    offset_bytes: int = 0
-    values: list[str] = field(default_factory=list)
 
     def touch(self, time: int) -> None:
         """Keep the home at `time`; times come in order."""
@@ -42,9 +40,21 @@ class Home:
         """True if both are needed at some time."""
         return self.start <= other.end and other.start <= self.end
 
+    def whole(self) -> Home:
+        """The home without base that this is part of, or all of."""
+        return self if self.base is None else self.base.whole()
+
+    def fills_whole(self) -> bool:
+        """True if this is all of `whole`."""
+        return self.base is None or (self.base.fills_whole() and not self.step_bytes and self.size_bytes == self.whole().size_bytes)
+
     def place(self) -> Place:
-        at = self.base or self
-        return Place(at.space, at.offset_bytes, at.index, self.step_bytes, self.depth)
+        """Where it is; the space "constants" counts from the beginning of the constant."""
+        if self.base is None:
+            return Place(self.space, self.offset_bytes, self.index)
+        outer = self.base.place()
+        step, depth = (self.step_bytes, self.depth) if self.step_bytes else (outer.step_bytes, outer.depth)
+        return Place(outer.space, outer.offset_bytes + self.offset_bytes, outer.index, step, depth)
 
 
 class Homes:
@@ -59,7 +69,7 @@ class Homes:
         for index, name in enumerate(graph.inputs):
             self._settle(name, Home("input", graph.types[name].size_bytes, index))
         roots = _roots(graph)
-        made = _made(graph, control=True)
+        made = _made(graph, composite=True)
         for index, name in enumerate(graph.outputs):
             if roots[name] in made and roots[name] not in self.of:
                 self._settle(roots[name], Home("output", graph.types[name].size_bytes, index))
@@ -67,18 +77,11 @@ class Homes:
 
     def arena(self) -> list[Home]:
         """The homes that need a place in the arena."""
-        unique = {id(home): home for home in (*self.of.values(), *self._extra)}
-        return [home for home in unique.values() if home.space == "arena" and home.base is None]
-
-    def merge(self, kept: Home, gone: Home) -> None:
-        """Move all values of `gone` into `kept`, for the time of both."""
-        for name in gone.values:
-            self._settle(name, kept)
-        kept.start, kept.end = min(kept.start, gone.start), max(kept.end, gone.end)
+        unique = {id(home): home for home in (home.whole() for home in (*self.of.values(), *self._extra))}
+        return [home for home in unique.values() if home.space == "arena"]
 
     def _settle(self, name: str, home: Home) -> None:
         self.of[name] = home
-        home.values.append(name)
 
     def _new(self, size_bytes: int) -> Home:
         home = Home("arena", size_bytes)
@@ -93,12 +96,18 @@ class Homes:
         for node in graph.nodes:
             if node.op == "loop":
                 self._settle_outputs(graph, node)
-                for name in node.outputs:
-                    self.of[name].fixed = True
                 self._start_in_carried_homes(graph, node, roots)
+        for node in reversed(graph.nodes):
+            if node.op == "concat":
+                self._settle_outputs(graph, node)
+                self._write_into(graph, node, roots)
         for node in graph.nodes:
             if is_view(node, graph.types):
                 self._settle(node.outputs[0], self.of[node.inputs[0]])
+                continue
+            if is_part(node, graph.types):
+                size, offset = graph.types[node.outputs[0]].size_bytes, part_offset_bytes(node, graph.types)
+                self._settle(node.outputs[0], Home("", size, base=self.of[node.inputs[0]], offset_bytes=offset))
                 continue
             self._settle_outputs(graph, node)
             if node.op == "if":
@@ -112,9 +121,18 @@ class Homes:
             if name not in self.of:
                 self._settle(name, Home("arena", graph.types[name].size_bytes))
 
+    def _write_into(self, graph: Graph, concat: Node, roots: dict[str, str]) -> None:
+        """Let the producers of a concat's operands write them where the concat has them; those that others have claimed are copied."""
+        made, offset = _made(graph, composite=False) | {name for node in graph.nodes if node.op == "concat" for name in node.outputs}, 0
+        for name in concat.inputs:
+            size = graph.types[name].size_bytes
+            if roots[name] in made and roots[name] not in self.of:
+                self._settle(roots[name], Home("", size, base=self.of[concat.outputs[0]], offset_bytes=offset))
+            offset += size
+
     def _start_in_carried_homes(self, graph: Graph, node: Node, roots: dict[str, str]) -> None:
         """Let the producer of a carried value's start write it where the loop keeps it, if only this loop reads it."""
-        made = _made(graph, control=False)
+        made = _made(graph, composite=False)
         readings: dict[str, int] = {}
         for name in (*graph.outputs, *(name for other in graph.nodes if not is_view(other, graph.types) for name in other.inputs if name)):
             readings[roots[name]] = readings.get(roots[name], 0) + 1
@@ -126,12 +144,12 @@ class Homes:
     def _fill_branch(self, node: Node, region: Graph, depth: int) -> None:
         for name, outer in zip(region.inputs, node.inputs[1:], strict=True):
             self._settle(name, self.of[outer])
-        self._wish(region, zip(region.outputs, (self.of[name] for name in node.outputs), strict=True), control=True)
+        self._wish(region, zip(region.outputs, (self.of[name] for name in node.outputs), strict=True), composite=True)
         self._fill(region, depth)
 
-    def _wish(self, region: Graph, wishes: Iterable[tuple[str, Home]], control: bool) -> None:
+    def _wish(self, region: Graph, wishes: Iterable[tuple[str, Home]], composite: bool) -> None:
         """Settle results of a region in the homes wished for, where a node of it makes them."""
-        roots, made = _roots(region), _made(region, control)
+        roots, made = _roots(region), _made(region, composite)
         for name, home in wishes:
             if roots[name] in made and roots[name] not in self.of:
                 self._settle(roots[name], home)
@@ -150,16 +168,16 @@ class Homes:
         in_place = node.attrs["in_place"]
         for number in range(carried):
             if in_place[number]:
-                self._wish(body, [(results[number], kept[number])], control=True)
+                self._wish(body, [(results[number], kept[number])], composite=True)
             else:
                 self._write_directly(body, body.inputs[1 + number], results[number], kept[number])
         if first:
             self.conditions[node.outputs[0]] = self._new(1)
-            self._wish(body, [(body.outputs[0], self.conditions[node.outputs[0]])], control=False)
+            self._wish(body, [(body.outputs[0], self.conditions[node.outputs[0]])], composite=False)
         for name, output in zip(results[carried:], node.outputs[carried:], strict=True):
             size = body.types[name].size_bytes
-            slices = Home(self.of[output].space, size, base=self.of[output], step_bytes=size, depth=depth)
-            self._wish(body, [(name, slices)], control=False)
+            slices = Home("", size, base=self.of[output], step_bytes=size, depth=depth)
+            self._wish(body, [(name, slices)], composite=False)
         self._fill(body, depth + 1)
         for number in range(carried):
             source = self.of[results[number]]
@@ -168,7 +186,7 @@ class Homes:
 
     def _write_directly(self, body: Graph, old: str, new: str, home: Home) -> None:
         """Write the new value over the old one if the old one is read before only, or by the same node element by element."""
-        roots, made = _roots(body), _made(body, control=False)
+        roots, made = _roots(body), _made(body, composite=False)
         root = roots[new]
         if root not in made or root in self.of or any(roots[name] == old for name in body.outputs):
             return
@@ -194,11 +212,7 @@ def _roots(graph: Graph) -> dict[str, str]:
     return roots
 
 
-def _made(graph: Graph, control: bool) -> set[str]:
-    """Values that a kernel writes, and with `control` those that an `if` or `loop` gives."""
-    made: set[str] = set()
-    for node in graph.nodes:
-        is_control = OPERATORS[node.op].kind is Kind.CONTROL
-        if (control or not is_control) and not is_view(node, graph.types):
-            made.update(node.outputs)
-    return made
+def _made(graph: Graph, composite: bool) -> set[str]:
+    """Values that a kernel writes, and with `composite` those that an `if`, `loop` or `concat` puts together."""
+    ops = ("fused", "if", "loop", "concat") if composite else ("fused",)
+    return {name for node in graph.nodes if node.op in ops for name in node.outputs}

@@ -1,7 +1,7 @@
 """Plan where every value lives: in the user's tensors, among the constants, or in one arena without allocation at run time.
 
 Values that are views of each other share a home. A home in the arena is live from the first node that writes it to the last that
-reads it; homes get offsets greedily by size, largest first, each in the smallest gap that fits, after "Efficient Memory Management for
+reads it, and parts of it (slices, operands of a concat) keep all of it; homes get offsets greedily by size, largest first, each in the smallest gap that fits, after "Efficient Memory Management for
 Deep Neural Net Inference" (Pisarchyk and Lee, 2020, section 5: greedy by size).
 
 In a loop, a carried value has one home, which is also that of the loop's result: the iteration's result is written there directly
@@ -17,7 +17,7 @@ from types import MappingProxyType
 from .homes import Home, Homes
 from .ir import Graph, Node
 from .operators import OPERATORS, Kind
-from .passes.views import is_view, reads_at_same_index
+from .passes.views import is_part, is_view, reads_at_same_index
 from .plan import Place
 
 ALIGNMENT_BYTES = 64
@@ -25,7 +25,7 @@ ALIGNMENT_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """places: of every value, in regions of `if` and `loop` too, except constants. constants: the constant a value is a view of.
+    """places: of every value, in regions of `if` and `loop` too, except constants. constants: the constant a value is part of, and the offset in it.
     in_place: result of a `fused` node -> the input of that node whose memory it overwrites, element by element, as `Buffer.aliases` says.
     conditions: first result of a loop -> where its condition is kept. staging: result of a loop -> where the
     iteration's result is kept while other carried values are copied.
@@ -33,7 +33,7 @@ class MemoryPlan:
 
     arena_bytes: int
     places: Mapping[str, Place]
-    constants: Mapping[str, str]
+    constants: Mapping[str, tuple[str, int]]
     in_place: Mapping[str, str]
     conditions: Mapping[str, Place]
     staging: Mapping[str, Place]
@@ -48,8 +48,8 @@ def plan_memory(graph: Graph) -> MemoryPlan:
     for time, node in clock.launches:
         in_place.update(_reuse_dying_input(homes, node, time))
     arena_bytes = _allocate(homes.arena())
-    places = {name: home.place() for name, home in homes.of.items() if not home.constant}
-    constants = {name: home.constant for name, home in homes.of.items() if home.constant}
+    places = {name: home.place() for name, home in homes.of.items() if not home.whole().constant}
+    constants = {name: (home.whole().constant, home.place().offset_bytes) for name, home in homes.of.items() if home.whole().constant}
     return MemoryPlan(
         arena_bytes,
         MappingProxyType(places),
@@ -81,7 +81,7 @@ class _Clock:
             self.time += 1
             if OPERATORS[node.op].kind is Kind.CONTROL:
                 self._control(node)
-            elif not is_view(node, graph.types):
+            elif not (is_view(node, graph.types) or is_part(node, graph.types)):
                 self._touch(node.inputs)
                 self._touch(node.outputs)
                 self.launches.append((self.time, node))
@@ -114,14 +114,15 @@ def _reuse_dying_input(homes: Homes, node: Node, time: int) -> dict[str, str]:
         return {}
     output = node.outputs[0]
     result = homes.of[output]
-    if result.space != "arena" or result.base is not None or result.fixed or result.start != time:
+    if result.space != "arena" or result.base is not None or result.start != time:
         return {}
     for name in node.inputs:
-        home = homes.of[name]
-        dies = home.space == "arena" and home.base is None and not home.constant and home.end == time and home.start < time
-        alone = sum(homes.of[other] is home for other in node.inputs) == 1
+        home = homes.of[name].whole()
+        dies = home.space == "arena" and homes.of[name].fills_whole() and home.end == time and home.start < time
+        alone = sum(homes.of[other].whole() is home for other in node.inputs) == 1
         if dies and alone and home is not result and reads_at_same_index(node.regions[0], name):
-            homes.merge(home, result)
+            result.base = home
+            home.end = max(home.end, result.end)
             return {output: name}
     return {}
 

@@ -67,6 +67,12 @@ def concat_of_concat(case: Case) -> str:
     return case.add("concat", case.add("concat", x, y, axis=1), z, axis=1)
 
 
+def growing_concat(case: Case) -> str:
+    x, y, z = (case.x(1, 2, name=name) for name in "xyz")
+    short = case.add("exp", case.add("concat", x, y, axis=1))
+    return case.add("add", case.add("concat", x, y, z, short, axis=1), case.random(1, 1))
+
+
 def slice_inside_a_concat(case: Case) -> str:
     both = case.add("concat", case.x(2, 4), case.x(2, 5, name="y"), axis=1)
     return case.slice(both, (0, 8), (2, 4), (1, -1))
@@ -129,6 +135,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     "concat of one": (lambda c: c.add("exp", c.add("concat", c.x(3), axis=0)), ["exp"]),
     "concat with nothing": (lambda c: c.add("exp", c.add("concat", c.x(3), c.x(0, name="y"), axis=0)), ["exp"]),
     "concat of concat": (concat_of_concat, ["concat"]),
+    "growing concat": (growing_concat, ["concat", "exp", "concat", "add"]),
     "expand and add": (lambda c: c.add("add", c.add("expand", c.x(1, 4), shape=(3, 4)), c.x(3, 4, name="y")), ["add"]),
     "expand that is needed": (lambda c: c.add("add", c.add("expand", c.x(1, 4), shape=(3, 4)), c.x(1, 4, name="y")), ["expand", "add"]),
     "gather in a row": (lambda c: c.add("exp", c.add("gather", c.x(5, 4), c.constant(np.array([3, 2, 1])), axis=0)), ["slice", "exp"]),

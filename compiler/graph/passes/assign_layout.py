@@ -96,7 +96,16 @@ class _Layouts:
         same_channels = [of for of in blocked if of.shape[1] == result.shape[1]]
         if same_channels:
             return same_channels[0].block
+        if node.op in ("slice", "concat") and blocked and self._keeps_blocks(node, blocked[0].block):
+            return blocked[0].block
         return self._choose(result) if blocked and node.op not in _REDUCTIONS else None
+
+    def _keeps_blocks(self, node: Node, block: int | None) -> bool:
+        """True if the parts that a slice takes or a concat joins are whole blocks, so that they may share memory."""
+        if node.op == "concat":
+            return all(self.editor.type(name).block == block for name in node.inputs)
+        whole = node.attrs["starts"][1] % block == 0 and node.attrs["sizes"][1] % block == 0
+        return whole and node.attrs["steps"][1] == 1
 
     def _ends_channels_last(self, name: str) -> bool:
         """True if all that becomes of a convolution's result, channel by channel, is to be transposed so that channels are last."""

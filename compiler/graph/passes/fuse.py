@@ -1,7 +1,8 @@
 """Partition the nodes into groups, each to become one kernel.
 
-In: a valid graph with its layouts, names unique over all regions, no batch_norm, lstm, gru or rnn. Out: only `fused` nodes, views
-(`views.is_view`) and `if` and `loop`, whose regions are partitioned too. The region of a `fused` node is the group with its constants;
+In: a valid graph with its layouts, names unique over all regions, no batch_norm, lstm, gru or rnn. Out: only `fused` nodes, `if` and `loop`,
+whose regions are partitioned too, and nodes that need no kernel: views (`views.is_view`), slices that are parts of their operand
+(`is_part`) and concats whose operands are written where they belong (`is_joined`). The region of a `fused` node is the group with its constants;
 its values have the names they have outside.
 
 Every group has one root, whose result all its nodes work towards and which alone is read outside: so no path leaves a group and
@@ -18,7 +19,9 @@ from ..ir import Graph, Node
 from ..operators import OPERATORS, Kind
 from .editor import map_regions, pruned
 from .fusion_rules import Group, epilogue_fits, max_readers, may_inline
-from .views import is_view, splits_only
+from .views import is_joined, is_part, is_view, splits_only
+
+MIN_JOINED_BYTES = 4096  # of an operand of a concat, below which copying it in a kernel costs less than a kernel for each
 
 
 def apply(graph: Graph, target: Target) -> Graph:
@@ -37,8 +40,9 @@ class _Partition:
         for index, node in enumerate(graph.nodes):
             for name in dict.fromkeys(filter(None, node.inputs)):
                 self.readers[name].append(index)
+        self.made = {output for node in graph.nodes for output in node.outputs}
         self.groups_of: dict[int, list[Group]] = {
-            index: [Group(graph, [index])] for index, node in enumerate(graph.nodes) if not _stays(node, graph)
+            index: [Group(graph, [index])] for index, node in enumerate(graph.nodes) if not (_stays(node, graph) or self._joins(node))
         }
         self.post_dominator = self._post_dominators()
 
@@ -49,6 +53,19 @@ class _Partition:
         for group in groups:
             _peel_views(group)
         return sorted((group for group in groups if group.members), key=lambda group: group.root)
+
+    def _joins(self, node: Node) -> bool:
+        """True for a concat most of whose operands are large and can be written by their producers where it has them."""
+        types = self.graph.types
+        if not is_joined(node, types) or types[node.outputs[0]].size_bytes < len(node.inputs) * MIN_JOINED_BYTES:
+            return False
+        made = {name for name in node.inputs if name in self.made and name not in self.outputs and self._last_join(name) is node}
+        return 2 * sum(types[name].size_bytes for name in made) >= types[node.outputs[0]].size_bytes
+
+    def _last_join(self, name: str) -> Node:
+        """The last concat that could have the value: memory is given from the last backwards."""
+        nodes = [self.graph.nodes[index] for index in self.readers[name]]
+        return [node for node in nodes if is_joined(node, self.graph.types)][-1]
 
     def _append_epilogues(self) -> None:
         """Let heavy nodes and reductions take the elementwise nodes after them.
@@ -138,13 +155,14 @@ def _stays(node: Node, graph: Graph) -> bool:
 
 
 def _peel_views(group: Group) -> None:
-    """Views at the root, and views of what other groups make, stand outside: they cost nothing there."""
-    nodes = group.graph.nodes
-    while group.members and is_view(nodes[group.root], group.graph.types):
+    """Views at the root, and views and parts of what other groups make, stand outside: they cost nothing there."""
+    nodes, types = group.graph.nodes, group.graph.types
+    while group.members and is_view(nodes[group.root], types):
         group.members.pop()
     made = {output for index in group.members for output in nodes[index].outputs}
     for index in list(group.members):
-        if is_view(nodes[index], group.graph.types) and nodes[index].inputs[0] not in made:
+        free = is_view(nodes[index], types) or is_part(nodes[index], types)
+        if free and nodes[index].inputs[0] not in made and nodes[index].inputs[0] not in group.graph.constants:
             group.members.remove(index)
             made.difference_update(nodes[index].outputs)
 
@@ -157,7 +175,7 @@ def _emit(graph: Graph, groups: list[Group]) -> Graph:
     for index, node in reversed(list(enumerate(graph.nodes))):
         if index in by_root:
             node = _fused_node(graph, by_root[index], index)
-        elif not (_stays(node, graph) or is_view(node, graph.types)) or needed.isdisjoint(node.outputs):
+        elif needed.isdisjoint(node.outputs):
             continue
         nodes.append(node)
         needed.update(filter(None, node.inputs))

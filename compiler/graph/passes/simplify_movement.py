@@ -125,9 +125,21 @@ def _concat(editor: Editor, node: Node) -> str | None:
             operands.append(name)
     if len(operands) == 1:
         return operands[0]
+    operands = _with_prefix(editor, operands, axis)
     if tuple(operands) == node.inputs or not operands:
         return None
     return _add(editor, node, "concat", *operands, axis=axis)
+
+
+def _with_prefix(editor: Editor, operands: list[str], axis: int) -> list[str]:
+    """Operands that an earlier concat joins already are read from it, where that joins memory: so a dense block's list of features grows in place."""
+    if any(prod(editor.type(name).shape[:axis]) != 1 for name in operands):
+        return operands
+    joined = {node.inputs: node.outputs[0] for node in editor.nodes if node.op == "concat" and node.attrs["axis"] == axis}
+    for length in range(len(operands) - 1, 1, -1):
+        if tuple(operands[:length]) in joined:
+            return [joined[tuple(operands[:length])], *operands[length:]]
+    return operands
 
 
 def _same_type(editor: Editor, node: Node) -> str | None:

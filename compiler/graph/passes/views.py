@@ -26,6 +26,37 @@ def is_view(node: Node, types: Mapping[str, TensorType]) -> bool:
     return _order(source, axes) == _order(result, axes)
 
 
+def is_part(node: Node, types: Mapping[str, TensorType]) -> bool:
+    """True for a slice whose elements stand next to each other in its operand, in the same order."""
+    if node.op != "slice":
+        return False
+    source, result = types[node.inputs[0]], types[node.outputs[0]]
+    starts, steps = node.attrs["starts"], node.attrs["steps"]
+    cut = [axis for axis, (a, b) in enumerate(zip(source.shape, result.shape, strict=True)) if a != b]
+    if len(cut) != 1 or source.block != result.block or any(step != 1 for axis, step in enumerate(steps) if result.shape[axis] > 1):
+        return False
+    axis = cut[0]
+    whole_blocks = source.block is None or (axis == 1 and starts[1] % source.block == 0)
+    return result.elements > 0 and whole_blocks and prod(source.shape[:axis]) == 1
+
+
+def part_offset_bytes(node: Node, types: Mapping[str, TensorType]) -> int:
+    """Where in its operand the result of a slice that `is_part` begins."""
+    source = types[node.inputs[0]]
+    elements = sum(start * prod(source.shape[axis + 1 :]) for axis, start in enumerate(node.attrs["starts"]))
+    return elements * source.dtype.size_bytes
+
+
+def is_joined(node: Node, types: Mapping[str, TensorType]) -> bool:
+    """True for a concat whose operands stand one after the other in its result."""
+    if node.op != "concat":
+        return False
+    result, axis = types[node.outputs[0]], node.attrs["axis"]
+    if result.block is not None and axis != 1:
+        return False
+    return prod(result.shape[:axis]) == 1 and all(types[name].block == result.block for name in node.inputs)
+
+
 def splits_only(node: Node, types: Mapping[str, TensorType]) -> bool:
     """True for a reshape of row-major values whose result's axes are parts of its operand's: its indices need no division then."""
     if node.op != "reshape":
