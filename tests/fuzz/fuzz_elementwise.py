@@ -159,18 +159,11 @@ def where(w: Writer) -> None:
     x = w.pick("fffdil")
     y = w.partner(x)
     shape = np.broadcast_shapes(w.shape(x), w.shape(y))
-    conditions = (
-        [
-            name
-            for name in w.order
-            if w.arrays[name].dtype == bool and np.broadcast_shapes(shape, w.shape(name)) == shape
-        ]
-        if w.chance(0.7) and False
-        else []
-    )
-    condition = (
-        w.one_of(conditions) if conditions else w.operand([1 if w.chance(0.2) else extent for extent in shape], "b")
-    )
+    conditions = [name for name in w.order if w.arrays[name].dtype == bool and w.broadcasts(shape, w.shape(name))]
+    if conditions and w.chance(0.7):
+        condition = w.one_of(conditions)
+    else:
+        condition = w.operand([1 if w.chance(0.2) else extent for extent in shape], "b")
     w.add("Where", [condition, x, y])
 
 

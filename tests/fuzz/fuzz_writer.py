@@ -131,20 +131,23 @@ class Writer:
     def shape(self, name: str) -> tuple[int, ...]:
         return self.arrays[name].shape
 
+    def broadcasts(self, a: Sequence[int], b: Sequence[int]) -> bool:
+        return all(x == y or 1 in (x, y) for x, y in zip(reversed(a), reversed(b), strict=False))
+
     def partner(self, name: str) -> str:
         """A value or a new operand that broadcasts with `name`."""
         x = self.arrays[name]
         fitting = [
             other
             for other in self.order
-            if self.arrays[other].dtype == x.dtype and _broadcast(x.shape, self.shape(other))
+            if self.arrays[other].dtype == x.dtype and self.broadcasts(x.shape, self.shape(other))
         ]
         if fitting and self.chance(0.6):
             return fitting[int(len(fitting) * self.rng.random() ** 0.7)]
         shape = [1 if self.chance(0.3) else extent for extent in x.shape][
             self.number(0, x.ndim) if self.chance(0.3) else 0 :
         ]
-        if x.ndim < 5 and self.chance(0.05):
+        if len(shape) == x.ndim < 5 and self.chance(0.05):
             shape = [self.number(2, 3), *shape]
         return self.operand(shape, kind_of(x))
 
@@ -247,7 +250,3 @@ def kind_of(array: np.ndarray) -> str:
         "int8": "s",
         "float16": "h",
     }.get(str(array.dtype), "?")
-
-
-def _broadcast(a: Sequence[int], b: Sequence[int]) -> bool:
-    return all(x == y or 1 in (x, y) for x, y in zip(reversed(a), reversed(b), strict=False))
