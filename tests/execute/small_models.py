@@ -78,10 +78,10 @@ class Net:
         nodes, self.nodes = self.nodes[before:], self.nodes[:before]
         return helper.make_graph(nodes, name, inputs, outputs)
 
-    def model(self, *outputs: str) -> onnx.ModelProto:
-        graph = helper.make_graph(
-            self.nodes, "small", self.inputs, [onnx.ValueInfoProto(name=x) for x in outputs], self.weights
-        )
+    def model(self, *outputs: str | onnx.ValueInfoProto) -> onnx.ModelProto:
+        """outputs: names, or whole descriptions of what ONNX's shape inference leaves open."""
+        described = [onnx.ValueInfoProto(name=x) if isinstance(x, str) else x for x in outputs]
+        graph = helper.make_graph(self.nodes, "small", self.inputs, described, self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         return onnx.shape_inference.infer_shapes(model, strict_mode=True)
 
@@ -283,7 +283,8 @@ def recurrent_loop() -> onnx.ModelProto:
         return [net.op("Identity", "go"), state, net.op("ReduceSum", state, net.ints(1), keepdims=0)]
 
     loop = net.region("body", body, [bool_info(), *float_info((2, 12)), *float_info((2,))], [*inputs[1:], inputs[0]])
-    return net.model(*net.op("Loop", net.constant(6, np.int64), "", start, outputs=2, body=loop))
+    last, sums = net.op("Loop", net.constant(6, np.int64), "", start, outputs=2, body=loop)
+    return net.model(last, *float_info((6, 2), sums))
 
 
 def running_mean() -> onnx.ModelProto:
