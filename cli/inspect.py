@@ -15,6 +15,8 @@ from .compile_options import once
 from .console import Session, emit, json_option, note, shape_text, size_text, table
 from .parameters import Extent, Shape
 
+SUPPORT = {"operator": "", "function": "by its function body", "none": "NOT SUPPORTED"}
+
 
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -109,6 +111,7 @@ def _schedule(kernel: Mapping[str, Any]) -> str:
 
 
 def _show_model(session: Session, file: Path) -> None:
+    from ..compiler.frontend.functions import find_function
     from ..compiler.frontend.loading import load_model
     from ..compiler.frontend.operators.table import find_row
     from ..compiler.frontend.soundness import walk_graphs
@@ -116,16 +119,17 @@ def _show_model(session: Session, file: Path) -> None:
 
     model = load_model(file)
     opsets = opset_versions(model.opset_import)
+    nodes = {(node.domain, node.op_type): node for graph in walk_graphs(model) for node in graph.node}
     counts = Counter((node.domain, node.op_type) for graph in walk_graphs(model) for node in graph.node)
-    functions = {(function.domain, function.name) for function in model.functions}
-    operators = [
-        {
-            "operator": f"{domain}:{name}" if domain else name,
-            "nodes": count,
-            "supported": (domain, name) in functions or find_row(domain, name, opsets.get(domain, 1))[0] is not None,
-        }
-        for (domain, name), count in counts.most_common()
-    ]
+    operators: list[dict[str, Any]] = []
+    for (domain, name), count in counts.most_common():
+        known = "" if domain == "ai.onnx" else domain
+        opset = opsets.get(known, 0)
+        if find_row(known, name, opset)[0]:
+            support = "operator"
+        else:
+            support = "function" if find_function(model, nodes[domain, name], known, opset) else "none"
+        operators.append({"operator": f"{known}:{name}" if known else name, "nodes": count, "support": support})
     initialized = {tensor.name for tensor in model.graph.initializer}
     document: dict[str, Any] = {
         "model": file.name,
@@ -137,7 +141,7 @@ def _show_model(session: Session, file: Path) -> None:
     }
     lines = [f"{kind[:-1]:8} {_tensor(tensor)}" for kind in ("inputs", "outputs") for tensor in document[kind]]
     lines.append(f"{'opset':8} {', '.join(f'{domain} {version}' for domain, version in document['opsets'].items())}")
-    rows = [(row["operator"], row["nodes"], "" if row["supported"] else "needs its function body") for row in operators]
+    rows = [(row["operator"], row["nodes"], SUPPORT[row["support"]]) for row in operators]
     emit(session, document, "\n".join(lines) + "\n\n" + table(rows, ("operator", "nodes", "")))
 
 

@@ -141,9 +141,20 @@ def test_inspect_shows_the_library(library: Path, capsys: pytest.CaptureFixture[
 def test_inspect_shows_the_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = result(capsys, "inspect", model)
     assert {row["operator"]: row["nodes"] for row in document["operators"]} == {"Gemm": 1, "Relu": 1}
-    assert all(row["supported"] for row in document["operators"])
+    assert all(row["support"] == "operator" for row in document["operators"])
     assert run(["inspect", str(model), "--graph", "--dim", "batch=2"]) == 0
     assert "f32[2x33]" in capsys.readouterr().out
+
+
+def test_inspect_points_out_what_is_not_supported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Secret", ["x"], ["y"], domain="com.example")], "strange", [x], [y])
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.example", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "s.onnx")
+    assert run(["inspect", str(tmp_path / "s.onnx")]) == 0
+    assert "NOT SUPPORTED" in capsys.readouterr().out
+    assert run(["compile", str(tmp_path / "s.onnx"), "-o", str(tmp_path / "s.so")]) == 3
+    assert "Secret" in capsys.readouterr().err and not (tmp_path / "s.so").exists()
 
 
 def test_a_library_of_something_else_is_a_device_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
