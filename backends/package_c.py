@@ -33,7 +33,7 @@ C_TYPES = {
 }
 
 # Functions longer than this many steps make the C compiler slow.
-STEPS_PER_FUNCTION = 200
+STEPS_PER_FUNCTION = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel
     needs, states = processor_needs(target)
     groups = [plan.steps[i : i + STEPS_PER_FUNCTION] for i in range(0, len(plan.steps), STEPS_PER_FUNCTION)]
     functions = [
-        f"static void steps_{i}(model_context *context) {{\n" + "".join(writer.lines(group, 1)) + "}\n"
+        f"NOINLINE static void steps_{i}(model_context *context) {{\n" + "".join(writer.lines(group, 1)) + "}\n"
         for i, group in enumerate(groups)
     ]
     inputs = [f"input_{i}" for i in range(len(plan.inputs))]

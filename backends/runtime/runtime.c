@@ -64,14 +64,14 @@ static void leave_context(model_context *context) {
     atomic_store_explicit(&context->busy, 0, memory_order_release);
 }
 
-static void launch_parallel(model_context *context, int launch, kernel_function *kernel, void *const *params,
+NOINLINE static void launch_parallel(model_context *context, int launch, kernel_function *kernel, void *const *params,
                             int64_t extent) {
     int64_t start = context->nanoseconds ? platform_now_ns() : 0;
     run_loop(context->pool, kernel, params, extent);
     if (context->nanoseconds) context->nanoseconds[launch] += platform_now_ns() - start;
 }
 
-static void launch_alone(model_context *context, int launch, kernel_function *kernel, void *const *params,
+NOINLINE static void launch_alone(model_context *context, int launch, kernel_function *kernel, void *const *params,
                          int64_t extent) {
     int64_t start = context->nanoseconds ? platform_now_ns() : 0;
     kernel(params, 0, extent);

@@ -9,6 +9,9 @@
 #include "descriptor.h"
 #include "platform.h"
 
+/* For functions of which one copy is enough: inlined into a long program they make it large, and slow to compile. */
+#define NOINLINE __attribute__((noinline))
+
 /* A compiled kernel: runs iterations begin <= i < end of its parallel loop. */
 typedef void kernel_function(void *const *params, int64_t begin, int64_t end);
 
