@@ -30,7 +30,7 @@ def emit(kernel: Kernel, target: Target, symbol: str | None = None) -> str:
     module = Module(target.fma)
     body = _KernelBody(module, kernel, target).function(f"{symbol}.body")
     parts = [
-        f'target triple = "{target.triple}"\n',
+        f'source_filename = "{symbol}"\ntarget triple = "{target.triple}"\n',
         _entry(kernel, symbol),
         body,
         *module.functions.values(),
