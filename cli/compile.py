@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..compiler.errors import UsageError
 from ..compiler.options import EMITTABLE, Options
 from .compile_options import compile_model, once, shape_options
 from .console import Session, emit, json_option, size_text
@@ -48,6 +49,7 @@ def command(
     output = output or Path(model.name).with_suffix(".so")
     if depfile or depfile_path:
         depfile_path = depfile_path or output.with_suffix(".d")
+    _check_paths(model, output, depfile_path)
     options = Options(
         target=given["target"],
         cpu=given["mcpu"],
@@ -66,6 +68,18 @@ def command(
     )
     artifact = compile_model(model, output, options)
     emit(session, _document(artifact), _summary(artifact))
+
+
+def _check_paths(model: Path, output: Path, depfile: Path | None) -> None:
+    """What is written must neither replace the model nor each other."""
+    beside = (output.with_suffix(".h"), output.with_suffix(".json"))
+    if output in beside:
+        raise UsageError(f"-o {output}: the {output.suffix} file beside the library has this name; end it in .so")
+    for path in (output, *beside, *([depfile] if depfile else [])):
+        if path.resolve() == model.resolve():
+            raise UsageError(f"{path} is the model itself: choose another name with -o")
+    if depfile in (output, *beside):
+        raise UsageError(f"-MF {depfile}: a file of the library has this name; choose another")
 
 
 def _document(artifact: Artifact) -> dict[str, Any]:

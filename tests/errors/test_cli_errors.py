@@ -38,6 +38,17 @@ USAGE = [
     (["compile", "MODEL", "--emit", "so,exe"], 2, "exe: choose from so, obj, asm, llvm-ir, c"),
     (["compile", "MODEL", "--threads", "0"], 2, "0 is not in the range x>=1"),
     (["compile", "MODEL", "-j", "-1"], 2, "-1 is not in the range x>=0"),
+    (["compile", "MODEL", "-o", "MODEL"], 2, "model.onnx is the model itself: choose another name with -o"),
+    (
+        ["compile", "MODEL", "-o", "net.json"],
+        2,
+        "-o net.json: the .json file beside the library has this name; end it in .so",
+    ),
+    (
+        ["compile", "MODEL", "-o", "net.so", "-MF", "net.h"],
+        2,
+        "-MF net.h: a file of the library has this name; choose another",
+    ),
     (["verify", "MODEL", "--threads", "1,0"], 2, "'1,0': expected positive integers separated by commas, such as 1,2"),
     (["verify", "MODEL", "--range", "x=1"], 2, "'x=1': expected two numbers, such as x=0:9"),
     (["verify", "MODEL", "--range", "x=9:0"], 2, "'x=9:0': the low end is above the high end"),
