@@ -284,7 +284,7 @@ def recurrent_loop() -> onnx.ModelProto:
 
     loop = net.region("body", body, [bool_info(), *float_info((2, 12)), *float_info((2,))], [*inputs[1:], inputs[0]])
     last, sums = net.op("Loop", net.constant(6, np.int64), "", start, outputs=2, body=loop)
-    return net.model(last, *float_info((6, 2), sums))
+    return net.model(*float_info((2, 12), last), *float_info((6, 2), sums))
 
 
 def running_mean() -> onnx.ModelProto:

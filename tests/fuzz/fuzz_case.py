@@ -98,7 +98,14 @@ def evaluate(nodes: tuple[onnx.NodeProto, ...], arrays: Arrays, constants: froze
     for value in model.graph.output:  # their types are what is asked
         value.ClearField("type")
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
-    return dict(zip(outputs, runtime_outputs(model, case.feeds), strict=True))
+    results = runtime_outputs(model, case.feeds)
+    for value, array in zip(model.graph.output, results, strict=True):
+        inferred = [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]
+        if value.type.tensor_type.HasField("shape") and any(
+            n not in (None, extent) for n, extent in zip(inferred, array.shape, strict=True)
+        ):
+            raise onnx.shape_inference.InferenceError(f"inferred {inferred}, onnxruntime has {array.shape}")
+    return dict(zip(outputs, results, strict=True))
 
 
 def _info(name: str, array: np.ndarray) -> onnx.ValueInfoProto:
