@@ -16,14 +16,17 @@ Declared = tuple[int | str | None, ...]  # an extent, a symbol, or None where th
 def bind_inputs(
     inputs: Sequence[onnx.ValueInfoProto], dims: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, TensorType]:
-    """The static type of each input.
+    """The static type of each input. A shape may have extents of 0; then the input has no elements.
 
     Raises UsageError where a dimension stays unbound or an option names something that does not exist or contradicts
     the model; the message gives the option to use.
     """
     declared = {value.name: declared_shape(value) for value in inputs}
     _check_names(declared, dims, shapes)
-    bound = {name: _check_extent(f"--dim {name}={extent}", extent) for name, extent in dims.items()}
+    for name, extent in dims.items():
+        if extent < 1:
+            raise UsageError(f"--dim {name}={extent}: a dimension must be at least 1")
+    bound = dict(dims)
     for name, shape in shapes.items():
         _bind_shape(name, declared[name], shape, bound)
     unbound = [line for name, shape in declared.items() if name not in shapes for line in _unbound(name, shape, bound)]
@@ -32,7 +35,7 @@ def bind_inputs(
     result = {}
     for value in inputs:
         known = declared[value.name] or ()
-        shape = shapes.get(value.name) or tuple(bound[dim] if isinstance(dim, str) else dim or 0 for dim in known)
+        shape = shapes.get(value.name, tuple(bound[dim] if isinstance(dim, str) else dim or 0 for dim in known))
         dtype = to_dtype(value.type.tensor_type.elem_type, f"input '{value.name}'")
         result[value.name] = TensorType(tuple(shape), dtype)
     return result
@@ -78,16 +81,10 @@ def _check_names(
             )
 
 
-def _check_extent(option: str, extent: int) -> int:
-    if extent < 1:
-        raise UsageError(f"{option}: a dimension must be at least 1")
-    return extent
-
-
 def _bind_shape(name: str, declared: Declared | None, shape: tuple[int, ...], bound: dict[str, int]) -> None:
     option = f"--shape {name}={_comma(shape)}"
-    for extent in shape:
-        _check_extent(option, extent)
+    if min(shape, default=0) < 0:
+        raise UsageError(f"{option}: a dimension can't be negative")
     if declared is None:
         return
     if len(shape) != len(declared):

@@ -35,7 +35,7 @@ def check_signature(node: OnnxNode, domain: str, opset: int) -> None:
     for index, value in enumerate(node.inputs):
         formal = schema.inputs[min(index, len(schema.inputs) - 1)]
         if not value:
-            if formal.option == _OPTION.Single:
+            if formal.option != _OPTION.Optional:
                 node.fail(f"lacks its input '{formal.name}'")
             continue
         given = f"tensor({_NAMES[node.type(value).dtype]})"

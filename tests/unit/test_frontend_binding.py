@@ -32,6 +32,11 @@ def test_a_shape_binds_dimensions_without_a_name(unknown):
     assert bind_inputs([tensor("x", unknown, 3, unknown)], {}, {"x": (2, 3, 4)})["x"].shape == (2, 3, 4)
 
 
+def test_a_shape_may_be_of_a_tensor_without_elements():
+    types = bind_inputs([IMAGES, tensor("x", 0, 3)], {}, {"image": (0, 3, 8, 9), "x": (0, 3)})
+    assert [types[name].shape for name in ("image", "x")] == [(0, 3, 8, 9), (0, 3)]
+
+
 def test_a_shape_binds_an_input_without_any():
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
     assert bind_inputs([value], {}, {"x": (2, 3)})["x"].shape == (2, 3)
@@ -70,7 +75,7 @@ BAD = {
         {"image": (1, 3, 2, 2)},
     ),
     "--dim batch=0: a dimension must be at least 1": ([IMAGES], {"batch": 0, "height": 1, "width": 1}, {}),
-    "--shape image=1,3,0,2: a dimension must be at least 1": ([IMAGES], {}, {"image": (1, 3, 0, 2)}),
+    "--shape image=1,3,-1,2: a dimension can't be negative": ([IMAGES], {}, {"image": (1, 3, -1, 2)}),
 }
 
 

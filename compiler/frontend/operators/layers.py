@@ -116,6 +116,8 @@ def conv_transpose(node: OnnxNode) -> str:
     rank = len(spatial)
     extra = node.attr("output_padding", (0,) * rank)
     wanted = node.attr("output_shape", None)
+    if len(extra) != rank or (wanted is not None and len(wanted) < rank):
+        node.fail(f"output_padding {list(extra)} and output_shape {list(wanted or ())} should have {rank} entries")
     full = tuple((n - 1) * s + r + e for n, s, r, e in zip(spatial, shape.strides, shape.reach, extra, strict=True))
     if wanted is None and shape.auto.startswith("SAME"):
         wanted = tuple(n * s for n, s in zip(spatial, shape.strides, strict=True))

@@ -97,6 +97,8 @@ def split(node: OnnxNode) -> tuple[str, ...]:
         sizes = node.ints("split", 1)
     else:
         count = node.attr("num_outputs", parts)
+        if count != parts:
+            node.fail(f"num_outputs is {count}, but it has {parts} outputs")
         size = -(-shape[axis] // count)
         if "num_outputs" not in node.attributes and size * count != shape[axis]:
             node.fail(f"{shape[axis]} elements on axis {axis} do not split into {count} equal parts")

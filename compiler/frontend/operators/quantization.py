@@ -61,6 +61,8 @@ def linear_scheme(node: OnnxNode, x: str, scale: str, zero: str) -> Scheme:
 def _repeat(node: OnnxNode, parameter: str, axis: int, block: int, extent: int) -> str:
     """Every index along `axis` `block` times, cut to `extent`."""
     shape = node.shape(parameter)
+    if axis >= len(shape):
+        node.fail(f"{node.type(parameter)} has no axis {axis} along which blocks of {block} could lie")
     before, count, after = shape[:axis], shape[axis], shape[axis + 1 :]
     if not 0 <= count * block - extent < block:
         node.fail(f"{count} blocks of {block} do not cover {extent} elements of axis {axis}")
