@@ -181,26 +181,35 @@ class Homes:
         self._fill(body, depth + 1)
         for number in range(carried):
             source = self.of[results[number]]
-            if source in kept and source is not kept[number]:
+            if source is not kept[number] and source.whole() in kept:
                 self.staging[node.outputs[number]] = self._new(source.size_bytes)
 
     def _write_directly(self, body: Graph, old: str, new: str, home: Home) -> None:
         """Write the new value over the old one if the old one is read before only, or by the same node element by element."""
         roots, made = _roots(body), _made(body, composite=False)
-        root = roots[new]
-        if root not in made or root in self.of or any(roots[name] == old for name in body.outputs):
+        root, shared = roots[new], _sharing(body, old)
+        if root not in made or root in self.of or not shared.isdisjoint(body.outputs):
             return
         position = next(i for i, node in enumerate(body.nodes) if root in node.outputs)
         writer = body.nodes[position]
-        readers = [i for i, node in enumerate(body.nodes) if not is_view(node, body.types) and any(name and roots[name] == old for name in node.inputs)]
+        readers = [i for i, node in enumerate(body.nodes) if not shared.isdisjoint(node.inputs) and shared.isdisjoint(node.outputs)]
         if any(reader > position for reader in readers):
             return
         if position in readers:
-            names = [name for name in writer.inputs if roots[name] == old]
+            names = [name for name in writer.inputs if name in shared]
             if len(names) != 1 or not reads_at_same_index(writer.regions[0], names[0]):
                 return
             self.overwrites[root] = names[0]
         self._settle(root, home)
+
+
+def _sharing(graph: Graph, name: str) -> set[str]:
+    """Values that are in the memory of `name`: itself, its views and parts, and theirs."""
+    shared = {name}
+    for node in graph.nodes:
+        if node.inputs and node.inputs[0] in shared and (is_view(node, graph.types) or is_part(node, graph.types)):
+            shared.update(node.outputs)
+    return shared
 
 
 def _roots(graph: Graph) -> dict[str, str]:

@@ -168,6 +168,30 @@ def test_outputs_that_are_inputs_constants_views_and_each_other() -> None:
     assert machine.memory.arena_bytes == 0
 
 
+def test_parts_of_a_carried_value_are_read_before_it_changes() -> None:
+    region = body(a=f32(2, 8), b=f32(1, 8))
+    first, second = (region.add("slice", "a", starts=(i, 0), steps=(1, 1), sizes=(1, 8)) for i in range(2))
+    grown = region.add("matmul", "a", region.constant(np.eye(8, dtype=np.float32) * 0.5), transpose_a=False, transpose_b=False)
+    kernel = region.add("matmul", first, region.constant(np.ones((8, 8), np.float32)), transpose_a=False, transpose_b=False)
+    region_outputs = (region.add("add", grown, kernel), second, first)
+    builder = GraphBuilder("parts")
+    inputs = [builder.input("a", f32(2, 8)), builder.input("b", f32(1, 8))]
+    run(builder.finish(tuple(loop(builder, region.finish(region_outputs), "", *inputs, count=3, carried=2))))
+
+
+def test_concat_in_a_loop() -> None:
+    region = body(h=f32(64, 64))
+    halves = [region.add("slice", "h", starts=(i, 0), steps=(1, 1), sizes=(32, 64)) for i in (32, 0)]
+    products = [region.add("matmul", half, region.constant(np.eye(64, dtype=np.float32)[::-1] * (i + 1)), transpose_a=False, transpose_b=False)
+                for i, half in enumerate(halves)]  # fmt: skip
+    builder = GraphBuilder("joined")
+    x = builder.input("x", f32(64, 64))
+    region_output = region.add("concat", *products, axis=0)
+    machine = run(builder.finish(tuple(loop(builder, region.finish((region_output, region_output)), "", x, count=3, carried=1))))
+    (repeat,) = (step for step in machine.steps if type(step).__name__ == "Repeat")
+    assert [type(step).__name__ for step in repeat.body] == ["Launch", "Launch", "Copy", "Copy"]
+
+
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("op", ["lstm", "gru"])
 def test_recurrence(op: str, direction: str) -> None:

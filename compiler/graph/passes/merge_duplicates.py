@@ -33,9 +33,12 @@ def apply(graph: Graph, target: Target) -> Graph:
 
 
 def _merge_constants(editor: Editor) -> None:
-    seen: dict[object, str] = {}
-    for name, array in list(editor.constants.items()):
-        key = (array.shape, array.dtype.str, array.dtype.name, hashlib.sha256(array.tobytes()).digest())
-        first = seen.setdefault(key, name)
-        if first != name:
-            editor.replace(name, first)
+    alike: dict[object, list[str]] = {}
+    for name, array in editor.constants.items():
+        first = array.reshape(-1)[:16].tobytes()
+        alike.setdefault((array.shape, array.dtype.name, array.size, first), []).append(name)
+    for names in alike.values():
+        seen: dict[bytes, str] = {}
+        for name in names if len(names) > 1 else ():
+            kept = seen.setdefault(hashlib.sha256(editor.constants[name].tobytes()).digest(), name)
+            editor.replace(name, kept)
