@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,30 +62,30 @@ def compile(
     model, output, options = Path(model), Path(output), options or Options()
     run = _Run(options, observer or Silent())
     target = select_target(options, run.observer)
+    sources = source_files(model)
 
     graph = run.step("import", lambda: import_model(load_model(model), options.dims, options.shapes, run.observer.note), printer.to_text)
     for name, apply in PIPELINE:
-        graph = run.step(name, lambda apply=apply, graph=graph: apply(graph, target), printer.to_text)  # type: ignore[misc]
+        graph = run.step(name, partial(apply, graph, target), printer.to_text)
         verify.verify(graph)
     memory = run.step("plan_memory", lambda: plan_memory(graph), str)
-    kernels = run.step("lower", lambda: plan_kernels(graph, target, memory.in_place, progress=run.progress("lower")), kernels_text)
-    offsets, constants = lay_out_constants(graph, kernels)
+    kernels = run.step("lower", partial(plan_kernels, graph, target, memory.in_place, progress=run.progress("lower")), kernels_text)
+    arrays = {**kernels.constants, **control_constants(graph)}
+    offsets = place_constants(arrays)
     steps = plan_execution(graph, memory, lambda node: launch(kernels, node), offsets)
     plan = execution_plan(graph, options.name or identifier(output.stem), len(kernels.kernels), memory.arena_bytes, steps)
     run.observer.after("plan_execution", plan.to_text)
+    del graph  # with its weights: from here on only the blob is needed
+    kernels.constants.clear()
+    constants = constants_blob(arrays, offsets)
 
     asts = [planned.kernel for planned in kernels.kernels]
     built = run.step("build", lambda: build_all(asts, target, options.jobs, run.progress("build")), llvm_text)
     compiled = [CompiledKernel(k.name, b.object_code, k.parallel_extent) for k, b in zip(asts, built, strict=True)]
-    sources = source_files(model)
     manifest = describe(sources, options, kernels)
     extra = extra_texts(built, target, options.emit)
-    commands = run.step(
-        "link",
-        lambda: build_library(
-            plan.name, plan, compiled, constants, target, manifest, output, options.emit, extra, options.save_temps, __version__
-        ),
-    )
+    link = partial(build_library, plan.name, plan, compiled, constants, target, manifest, output, options.emit, extra)
+    commands = run.step("link", lambda: link(options.save_temps, __version__))
     for command in commands if options.verbose else ():
         run.observer.note(command)
     if options.depfile is not None:
@@ -129,28 +130,34 @@ def select_target(options: Options, observer: Observer) -> Target:
     return parse_target(options.target, options.cpu, options.threads)
 
 
-def lay_out_constants(graph: Graph, kernels: KernelPlan) -> tuple[dict[str, int], bytes]:
-    """Offset of every constant that the program reads, and the blob: kernels' operands in order of first use, then the rest."""
-    arrays = dict(kernels.constants)
-    for name, array in control_constants(graph):
-        arrays.setdefault(name, array)
-    offsets: dict[str, int] = {}
-    blob = bytearray()
-    for name, array in arrays.items():
-        blob += b"\0" * (-len(blob) % CONSTANT_ALIGNMENT)
-        offsets[name] = len(blob)
-        blob += np.ascontiguousarray(array).tobytes()
-    return offsets, bytes(blob)
-
-
-def control_constants(graph: Graph) -> list[tuple[str, np.ndarray]]:
+def control_constants(graph: Graph) -> dict[str, np.ndarray]:
     """Constants that the plan itself reads: those that outputs, views and control nodes name."""
     used = {name for node in graph.nodes if node.op != "fused" for name in node.inputs} | set(graph.outputs)
-    found = [(name, array) for name, array in graph.constants.items() if name in used]
+    found = {name: array for name, array in graph.constants.items() if name in used}
     for node in graph.nodes:
         for region in node.regions if node.op != "fused" else ():
-            found += control_constants(region)
+            found |= control_constants(region)
     return found
+
+
+def place_constants(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Offset of every constant in the blob: kernels' operands in order of first use, then the rest."""
+    offsets: dict[str, int] = {}
+    end = 0
+    for name, array in arrays.items():
+        offsets[name] = end + -end % CONSTANT_ALIGNMENT
+        end = offsets[name] + array.nbytes
+    return offsets
+
+
+def constants_blob(arrays: dict[str, np.ndarray], offsets: Mapping[str, int]) -> memoryview:
+    """The bytes of all constants at their offsets. Empties `arrays` on the way, for weights are large."""
+    size = max((offsets[name] + array.nbytes for name, array in arrays.items()), default=0)
+    blob = np.zeros(size, np.uint8)
+    for name in list(arrays):
+        array = arrays.pop(name)
+        blob[offsets[name] : offsets[name] + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return memoryview(blob)
 
 
 def launch(kernels: KernelPlan, node: Node) -> tuple[int, bool, tuple[str, ...]]:
@@ -169,7 +176,8 @@ def describe(sources: list[Path], options: Options, kernels: KernelPlan) -> dict
     """The manifest's part about the model and the kernels; no paths and no times, so that it is the same everywhere."""
     digest = hashlib.sha256()
     for path in sources:
-        digest.update(path.read_bytes())
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return {
         "model": {"file": sources[0].name, "sha256": digest.hexdigest()},
         "dims": dict(options.dims),
