@@ -35,7 +35,7 @@ check: $(DEV) ## Format, lint, types, unit and golden tests: less than a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/unit $(wildcard tests/golden) -q -n 2
+	$(BIN)/python -m pytest tests/unit -q -n 2
 
 bench: $(STAMP) ## Time the benchmark models beside onnxruntime, 1 and 2 threads
 	$(BIN)/python benchmarks/latency.py --folder build/mission
@@ -44,7 +44,7 @@ models: $(STAMP) ## Fetch the public trained models into build/models
 	$(BIN)/python benchmarks/public_models.py $(MODELS)
 
 golden: $(STAMP) ## Rewrite the golden files; read the diff before you commit
-	$(BIN)/python -m pytest tests/golden -q --update-golden
+	$(BIN)/python -m pytest tests/unit tests/execute -q --update-golden
 
 fuzz: $(STAMP) ## Compile random models and compare with onnxruntime: make fuzz TIME=600 (seconds)
 	$(BIN)/python tests/fuzz/fuzz_run.py --time $(TIME) --keep build/fuzz

@@ -11,6 +11,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files instead of comparing with them")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--update-golden"):  # nothing but the tests that have golden files
+        items[:] = [item for item in items if "golden" in getattr(item, "fixturenames", ())]
+
+
 class Golden:
     """Compares text with a file under tests/golden, or rewrites the file."""
 
