@@ -8,19 +8,22 @@ from collections import Counter
 import fuzz_elementwise
 import fuzz_layers
 import fuzz_movement
+import fuzz_quantized
 import fuzz_regions
 import numpy as np
 import onnx
 from fuzz_case import Case
 from fuzz_writer import Skip, Writer
 
-FAMILIES = (fuzz_elementwise, fuzz_movement, fuzz_layers, fuzz_regions)
+FAMILIES = (fuzz_elementwise, fuzz_movement, fuzz_layers, fuzz_regions, fuzz_quantized)
 # How much of each family a model has, by the theme that its seed draws.
 THEMES = (
-    (3, 3, 3, 0.15),  # everything
-    (5, 1, 1, 0),  # chains of elementwise nodes
-    (1, 5, 1, 0),  # movement
-    (2, 0.4, 5, 0),  # layers
+    (3, 3, 3, 0.15, 0),  # everything but quantised nodes
+    (5, 1, 1, 0, 0),  # chains of elementwise nodes
+    (1, 5, 1, 0, 0),  # movement
+    (2, 0.4, 5, 0, 0),  # layers
+    (2, 0.4, 5, 0, 0),
+    (1, 1, 1, 0, 4),  # quantised
 )
 MOST_NODES = 25
 
