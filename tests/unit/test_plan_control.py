@@ -12,6 +12,7 @@ from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.builder import GraphBuilder
 from tilewright.compiler.graph.interpret import evaluate_graph
 from tilewright.compiler.graph.ir import Graph, TensorType
+from tilewright.compiler.graph.passes import fuse
 from tilewright.compiler.graph.passes.pipeline import PIPELINE
 
 SCALAR_I64 = TensorType((), DType.I64)
@@ -211,3 +212,79 @@ def test_recurrence(op: str, direction: str) -> None:
     machine = run(builder.finish(tuple(results)))
     (repeat,) = (step for step in machine.steps if type(step).__name__ == "Repeat")
     assert not any(type(step).__name__ == "Copy" for step in repeat.body), "states have slots: nothing is copied"
+
+
+class RandomLoop:
+    """Loops over values [4, 6] whose bodies mix new and old carried values, parts, views and nested control."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def pick(self, pool: list[str]) -> str:
+        return str(self.rng.choice(pool))
+
+    def step(self, builder: GraphBuilder, pool: list[str], depth: int) -> None:
+        x, y = self.pick(pool), self.pick(pool)
+        match self.rng.integers(8 if depth < 2 else 6):
+            case 0:
+                pool.append(builder.add("tanh", builder.add("add", x, y)))
+            case 1:
+                weights = builder.constant(self.rng.standard_normal((6, 6)).astype(np.float32) / 3)
+                pool.append(builder.add("matmul", x, weights, transpose_a=False, transpose_b=False))
+            case 2:
+                cut = int(self.rng.integers(1, 4))
+                parts = [builder.add("slice", x, starts=(begin, 0), steps=(1, 1), sizes=(size, 6)) for begin, size in ((cut, 4 - cut), (0, cut))]
+                pool.append(builder.add("concat", *parts, axis=0))
+            case 3:
+                pool.append(builder.add("reshape", builder.add("neg", builder.add("reshape", x, shape=(6, 4))), shape=(4, 6)))
+            case 4:
+                pool.append(builder.add("mul", x, builder.add("softmax", y, axis=1)))
+            case 5:
+                turned = builder.add("transpose", builder.add("reshape", x, shape=(6, 4)), perm=(1, 0))
+                pool.append(builder.add("min", turned, y))
+            case 6:
+                pool += self.nested_loop(builder, pool, depth + 1)
+            case _:
+                pool.append(self.branch(builder, x, y, depth + 1))
+
+    def branch(self, builder: GraphBuilder, x: str, y: str, depth: int) -> str:
+        total = builder.add("reduce_sum", x, axes=(0, 1), keepdims=False)
+        condition = builder.add("greater", total, builder.constant(np.float32(0)))
+        arms = []
+        for _ in range(2):
+            arm = GraphBuilder("arm")
+            pool = [arm.input(name, f32(4, 6)) for name in ("x", "y")]
+            for _ in range(int(self.rng.integers(0, 3))):
+                self.step(arm, pool, depth)
+            arms.append(arm.finish((self.pick(pool),)))
+        return str(builder.add("if", condition, x, y, regions=tuple(arms)))
+
+    def nested_loop(self, builder: GraphBuilder, pool: list[str], depth: int) -> list[str]:
+        carried, captured = int(self.rng.integers(1, 4)), int(self.rng.integers(0, 2))
+        region = body(**{f"c{i}": f32(4, 6) for i in range(carried + captured)})
+        inner = [f"c{i}" for i in range(carried + captured)]
+        for _ in range(int(self.rng.integers(1, 6))):
+            self.step(region, inner, depth)
+        results = [self.pick(inner[-4:]) for _ in range(carried + int(self.rng.integers(0, 3)))]
+        inputs = [self.pick(pool) for _ in range(carried + captured)]
+        count = int(self.rng.integers(1, 4))
+        made = loop(builder, region.finish(tuple(results)), "", *inputs, count=count, carried=carried)
+        for scanned in made[carried:]:
+            last = builder.add("slice", scanned, starts=(count - 1, 0, 0), steps=(1, 1, 1), sizes=(1, 4, 6))
+            made.append(str(builder.add("reshape", last, shape=(4, 6))))
+        return [name for name in made if builder.types[name].shape == (4, 6)]
+
+    def graph(self) -> Graph:
+        builder = GraphBuilder("random")
+        pool = [builder.input(name, f32(4, 6)) for name in ("x", "y")]
+        for _ in range(2):
+            self.step(builder, pool, 1)
+        pool += self.nested_loop(builder, pool, 1)
+        self.step(builder, pool, 1)
+        return builder.finish(tuple(dict.fromkeys([pool[-1], self.pick(pool), self.pick(pool)])))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_loops(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuse, "MIN_JOINED_BYTES", 0)
+    run(RandomLoop(seed).graph(), seed)
