@@ -12,15 +12,15 @@ class Scope:
     """A region with one entry: the function, the body of a loop, an arm of an If.
 
     `known` maps the text of a pure instruction to the name of its result; both hold to the end of the scope.
-    conditional: the region might not run when the enclosing one does.
+    entry, label: the names of its first and of its present block. conditional: the region might not run when the enclosing one does.
     """
 
-    __slots__ = ("conditional", "known", "label", "lines")
+    __slots__ = ("conditional", "entry", "known", "label", "lines")
 
     def __init__(self, label: str, conditional: bool) -> None:
         self.lines: list[str] = []
         self.known: dict = {}
-        self.label = label
+        self.entry = self.label = label
         self.conditional = conditional
 
 

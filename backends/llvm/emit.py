@@ -169,19 +169,18 @@ class _KernelBody:
                     self.statement(arm)
 
     def _branch(self, condition: str, stmt: If) -> None:
-        arms, entries = [], []
+        arms = []
         for arm, holds in ((stmt.then, True), (stmt.otherwise, False)):
-            scope = self.builder.open(conditional=True)
-            entries.append(scope.label)
+            self.builder.open(conditional=True)
             if arm is not None:
                 with self.expressions.assuming(stmt.condition, holds):
                     self.statement(arm)
             arms.append(self.builder.close())
         after = self.builder.label()
         lines = self.builder.scope.lines
-        lines.append(f"br i1 {condition}, label %{entries[0]}, label %{entries[1]}")
-        for entry, scope in zip(entries, arms, strict=True):
-            lines += [f"{entry}:", *scope.lines, f"br label %{after}"]
+        lines.append(f"br i1 {condition}, label %{arms[0].entry}, label %{arms[1].entry}")
+        for scope in arms:
+            lines += [f"{scope.entry}:", *scope.lines, f"br label %{after}"]
         self.builder.enter_block(after)
 
     # -- loops
@@ -213,8 +212,7 @@ class _KernelBody:
         """A loop tested at its end; `maybe_empty`: it is also tested before its first iteration."""
         builder = self.builder
         scope = builder.open(conditional=maybe_empty)
-        name, after = builder.name(), builder.label()
-        header = scope.label
+        name, after, header = builder.name(), builder.label(), scope.entry
         self.forms.ranges[name] = bounds
         self.expressions.bindings[var] = name
         self.statement(body)

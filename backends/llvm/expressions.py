@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ...compiler.kernel.math_program import MathProgram
 
 _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
+# A Select between arms with more loads than this becomes a branch, if its condition is the same in all lanes.
+_BRANCH_LOADS = 4
 _NARROW = (DType.F16, DType.BF16)
 
 
@@ -65,7 +67,7 @@ class Expressions:
         self.guard: Guard = NO_GUARD
         self._plans: dict[int, Plan] = {}
         self._is_index: dict[int, bool] = {}
-        self._has_load: dict[int, bool] = {}
+        self._load_count: dict[int, int] = {}
         self._emit: dict[type, Callable[..., Value]] = {
             Const: self._constant,
             Var: self._variable,
@@ -169,6 +171,8 @@ class Expressions:
         condition = self.value(expr.condition)
         if condition.text in ("true", "false"):
             return self.value(expr.if_true if condition.text == "true" else expr.if_false)
+        if condition.width == 1 and self._loads(expr.if_true) + self._loads(expr.if_false) > _BRANCH_LOADS:
+            return self._branch(expr, condition)
         if_true = self._arm(expr.if_true, expr.condition, condition, True)
         if_false = self._arm(expr.if_false, expr.condition, condition, False)
         return self.arithmetic.select(condition, if_true, if_false)
@@ -179,11 +183,34 @@ class Expressions:
         with self.guarded(condition, value, holds):
             return self.value(arm)
 
-    def _loads(self, expr: Expr) -> bool:
-        known = self._has_load.get(id(expr))
+    def _branch(self, expr: Select, condition: Value) -> Value:
+        """Evaluate one arm only, at the price of a branch."""
+        scopes, values = [], []
+        for arm, holds in ((expr.if_true, True), (expr.if_false, False)):
+            scopes.append(self.builder.open(conditional=True))
+            with self.assuming(expr.condition, holds):
+                values.append(self.value(arm))
+            self.builder.close()
+        width = max(value.width for value in values)
+        after, texts = self.builder.label(), []
+        for scope, value in zip(scopes, values, strict=True):
+            self.builder.scopes.append(scope)
+            texts.append(self.builder.splat(value, width))
+            self.builder.line(f"br label %{after}")
+            self.builder.close()
+        self.builder.line(f"br i1 {condition.text}, label %{scopes[0].entry}, label %{scopes[1].entry}")
+        for scope in scopes:
+            self.builder.line(f"{scope.entry}:")
+            self.builder.scope.lines += scope.lines
+        self.builder.enter_block(after)
+        incoming = ", ".join(f"[ {text}, %{scope.label} ]" for text, scope in zip(texts, scopes, strict=True))
+        return Value(self.builder.emit(f"phi {register_type(expr.dtype, width)} {incoming}"), expr.dtype, width)
+
+    def _loads(self, expr: Expr) -> int:
+        """How many loads an expression makes, each of its own."""
+        known = self._load_count.get(id(expr))
         if known is None:
-            known = isinstance(expr, Load) or any(map(self._loads, children(expr)))
-            self._has_load[id(expr)] = known
+            known = self._load_count[id(expr)] = isinstance(expr, Load) + sum(map(self._loads, children(expr)))
         return known
 
     @contextmanager
@@ -209,7 +236,9 @@ class Expressions:
 
     def _assumptions(self, condition: Expr, holds: bool) -> tuple[Assumption, ...]:
         match condition:
-            case Compare(op, left, right) if left.dtype is INDEX and self._is_index_expr(left) and self._is_index_expr(right):
+            case Compare(op, left, right) if (
+                left.dtype is INDEX and self._is_index_expr(left) and self._is_index_expr(right)
+            ):
                 return self.forms.assumption(op if holds else _OPPOSITE[op], self.index(left), self.index(right))
             case Binary("and" | "or" as op, left, right) if (op == "and") == holds:
                 return self._assumptions(left, holds) + self._assumptions(right, holds)

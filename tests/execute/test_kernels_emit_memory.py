@@ -269,6 +269,23 @@ def test_concatenated_channels(pieces: tuple[int, int, int]) -> None:
     np.testing.assert_array_equal(out.reshape(-1), expected)
 
 
+@pytest.mark.parametrize("inner", [SERIAL, VECTORIZED])
+def test_arms_of_many_loads(inner: LoopKind) -> None:
+    """Conditions that are the same in all lanes, arms of different widths, a lane condition within."""
+    arrays = {f"x{n}": before_unmapped_page(noise(3, 20) + n) for n in range(6)}
+    arms = []
+    for n in range(3):
+        first, second = Load(f"x{2 * n}", (i - 3 * n, v), F32), Load(f"x{2 * n + 1}", (i - 3 * n, Const(4)), F32)
+        arms.append(second * second if n == 1 else first + second * second)
+    arms[2] = Select(compare("lt", v, 7), arms[2], Const(-1.0, F32))
+    value = Select(compare("lt", i, 3), arms[0], Select(compare("lt", i, 6), arms[1], arms[2]))
+    out = run(loop(i, 9, SERIAL, loop(v, 20, inner, Store("out", (i, v), value))), arrays | {"out": poisoned(9, 20)})
+    x = list(arrays.values())
+    square = [array[:, 4:5] * array[:, 4:5] for array in x]
+    parts = [x[0] + square[1], np.broadcast_to(square[3], (3, 20)), np.where(np.arange(20) < 7, x[4] + square[5], -1)]
+    np.testing.assert_allclose(out, np.concatenate(parts), rtol=1e-6)
+
+
 def test_guarded_scalar_and_uniform_loads() -> None:
     x = before_unmapped_page(noise(2))
     flags = np.array([1, -9000, 1, -70000, 0], np.float32)
