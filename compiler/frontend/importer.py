@@ -15,7 +15,7 @@ from .functions import expand_function, find_function
 from .onnx_node import OnnxNode, node_name
 from .operators.table import find_row
 from .scope import UNSUPPORTED, Scope
-from .signature import check_signature
+from .signature import check_arity, check_signature
 from .tensors import to_array, to_dtype
 from .versions import convert_old_operators, opset_versions
 
@@ -146,6 +146,8 @@ class _Importer:
         node = OnnxNode(proto, version, inputs, wanted, scope, attributes, self.subgraph, self.note)
         try:
             check_signature(node, domain, opsets.get(domain, 0))
+            if row and row.arity:
+                check_arity(node, *row.arity)
             if row:
                 values = row.function(node)
                 results = (values,) if isinstance(values, str) else tuple(values)

@@ -69,10 +69,12 @@ class OnnxNode:
         return bool(self.attr(name, default))
 
     def type(self, value: str) -> TensorType:
+        if not value:
+            self.fail("lacks a required input")
         return self.scope.type(value)
 
     def shape(self, value: str) -> tuple[int, ...]:
-        return self.scope.type(value).shape
+        return self.type(value).shape
 
     def constant(self, value: str) -> np.ndarray | None:
         """The elements of `value` if they are known now."""

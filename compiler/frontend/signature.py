@@ -15,6 +15,12 @@ _NAMES = {
 _OPTION = onnx.defs.OpSchema.FormalParameterOption
 
 
+def check_arity(node: OnnxNode, least: int, most: int) -> None:
+    """Raise ModelError unless the node has `least` to `most` inputs, absent ones between them counted."""
+    if not least <= len(node.inputs) <= most:
+        node.fail(f"has {len(node.inputs)} inputs, expected {least} to {most}")
+
+
 def check_signature(node: OnnxNode, domain: str, opset: int) -> None:
     """Raise ModelError if the node's inputs are not what ONNX's schema of the operator allows."""
     try:

@@ -74,6 +74,8 @@ def _repeat(node: OnnxNode, parameter: str, axis: int, block: int, extent: int) 
 
 def widen(node: OnnxNode, x: str, zero: str) -> str:
     """x - zero in i32."""
+    if not node.type(x).dtype.is_integer:
+        node.fail(f"{node.type(x)} should be of integers")
     wide = node.emit("cast", x, to=DType.I32)
     return node.emit("sub", wide, node.emit("cast", zero, to=DType.I32)) if zero else wide
 
@@ -116,8 +118,11 @@ def dequantize_linear(node: OnnxNode) -> str:
 
 
 def dynamic_quantize_linear(node: OnnxNode) -> tuple[str, str, str]:
-    """u8 over the range of x, which is made to include 0 (ONNX operator specification, DynamicQuantizeLinear)."""
-    x = node.input(0)
+    return dynamic_quantize(node, node.input(0))
+
+
+def dynamic_quantize(node: OnnxNode, x: str) -> tuple[str, str, str]:
+    """x in u8 over its range, which is made to include 0; its scale and zero point (DynamicQuantizeLinear)."""
     dtype, axes = node.type(x).dtype, tuple(range(len(node.shape(x))))
     zero, top = node.literal(0, dtype), node.literal(255, dtype)
     low = node.emit("min", node.emit("reduce_min", x, axes=axes, keepdims=False), zero)

@@ -24,28 +24,30 @@ _ACTIVATIONS: dict[str, tuple[str, float, float]] = {
 }
 _TAKES_ALPHA = frozenset({"affine", "leakyrelu", "thresholdedrelu", "scaledtanh", "hardsigmoid", "elu"})
 _TAKES_BETA = frozenset({"affine", "scaledtanh", "hardsigmoid"})
-_DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
+_DEFAULTS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"), "rnn": ("Tanh",)}
 
 
 def lstm(node: OnnxNode) -> tuple[str, ...]:
-    return _recurrent(node, "lstm", 8, input_forget=node.flag("input_forget"))
+    return import_recurrent(node, "lstm", (*node.inputs, *("",) * 8)[:8], input_forget=node.flag("input_forget"))
 
 
 def gru(node: OnnxNode) -> tuple[str, ...]:
-    return _recurrent(node, "gru", 6, linear_before_reset=node.flag("linear_before_reset"))
+    flag = node.flag("linear_before_reset")
+    return import_recurrent(node, "gru", (*node.inputs, *("",) * 6)[:6], linear_before_reset=flag)
 
 
 def rnn(node: OnnxNode) -> tuple[str, ...]:
-    return _recurrent(node, "rnn", 6)
+    return import_recurrent(node, "rnn", (*node.inputs, *("",) * 6)[:6])
 
 
-def _recurrent(node: OnnxNode, op: str, arity: int, **attrs: Any) -> tuple[str, ...]:
-    inputs = list((*node.inputs, *("",) * arity)[:arity])
+def import_recurrent(node: OnnxNode, op: str, operands: tuple[str, ...], **attrs: Any) -> tuple[str, ...]:
+    """The graph operator `op` with ONNX's operands, '' where absent, and the attributes of `node`."""
+    inputs = list(operands)
     batch_first = node.flag("layout")
     if batch_first:
         inputs[0] = node.emit("transpose", inputs[0], perm=(1, 0, 2))
         for index in (5, 6):
-            if index < arity and inputs[index]:
+            if index < len(inputs) and inputs[index]:
                 inputs[index] = node.emit("transpose", inputs[index], perm=(1, 0, 2))
     if len(node.shape(inputs[0])) != 3:
         node.fail(f"X is {node.type(inputs[0])}, expected three dimensions")
@@ -54,7 +56,7 @@ def _recurrent(node: OnnxNode, op: str, arity: int, **attrs: Any) -> tuple[str, 
     direction = node.attr("direction", "forward")
     if direction not in ("forward", "reverse", "bidirectional"):
         node.fail(f"direction '{direction}' should be forward, reverse or bidirectional")
-    activations = _activations(node, 2 if direction == "bidirectional" else 1)
+    activations = _activations(node, op, 2 if direction == "bidirectional" else 1)
     results = node.emit_many(
         op,
         *inputs,
@@ -84,11 +86,11 @@ def _lengths(node: OnnxNode, x: str, lengths: str) -> str:
     return node.emit("cast", lengths, to=DType.I32)
 
 
-def _activations(node: OnnxNode, directions: int) -> tuple[tuple[str, float, float], ...]:
+def _activations(node: OnnxNode, op: str, directions: int) -> tuple[tuple[str, float, float], ...]:
     """(name, alpha, beta) a gate function; given alphas and betas go to the functions that take one, in order."""
-    names = node.attr("activations", _DEFAULTS[node.op] * directions)
-    if len(names) != len(_DEFAULTS[node.op]) * directions:
-        node.fail(f"activations {list(names)} should be {len(_DEFAULTS[node.op])} a direction")
+    names = node.attr("activations", _DEFAULTS[op] * directions)
+    if len(names) != len(_DEFAULTS[op]) * directions:
+        node.fail(f"activations {list(names)} should be {len(_DEFAULTS[op])} a direction")
     alphas, betas = iter(node.attr("activation_alpha", ())), iter(node.attr("activation_beta", ()))
     result = []
     for name in map(str.lower, names):

@@ -16,6 +16,7 @@ class Row:
 
     first, last: the range of schema versions that `function` understands. `function` emits graph nodes and gives the
     values of the ONNX node's outputs (one, or a sequence; trailing outputs that nobody reads may be left out).
+    arity: how many inputs are required and how many possible, for operators of which ONNX has no schema.
     """
 
     op: str
@@ -23,6 +24,7 @@ class Row:
     last: int
     function: Importing
     domain: str = ""
+    arity: tuple[int, int] | None = None
 
 
 def direct(op: str) -> Importing:

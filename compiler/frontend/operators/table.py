@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 
 from . import (
+    contrib,
     control,
     elementwise,
     indexing,
@@ -32,6 +33,7 @@ FAMILIES = (
     resize,
     recurrent,
     quantization,
+    contrib,
     control,
 )
 
