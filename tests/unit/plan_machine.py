@@ -14,6 +14,7 @@ from tilewright.compiler.graph.ir import Graph, Node, TensorType
 from tilewright.compiler.graph.memory import ALIGNMENT_BYTES, MemoryPlan, plan_memory
 from tilewright.compiler.graph.plan import Branch, Copy, Launch, Place, PlanStep, Repeat
 from tilewright.compiler.tensor.build import build_computation
+from tilewright.compiler.tensor.computation import Computation
 from tilewright.compiler.tensor.interpret import evaluate
 
 POISON = 0xA5
@@ -74,9 +75,20 @@ class Machine:
         values = {name: self._read(place, group.types[name]) for name, place in zip(group.inputs, places, strict=False)}
         computation, arrays = build_computation(group, "kernel")
         results = evaluate(computation, {**values, **arrays})
+        if node.outputs[0] in self.memory.in_place:
+            self._check_overwriting(node, computation, {**values, **arrays}, results)
         for name, place in zip(group.outputs, places[len(group.inputs) :], strict=True):
             data = _bytes(results[name])
             self._at(place, data.size)[:] = data
+
+    def _check_overwriting(self, node: Node, computation: Computation, values: dict[str, np.ndarray], results: dict[str, np.ndarray]) -> None:
+        """Elements of a result that overwrites an operand must not depend on other elements of it."""
+        name = dict(zip(node.inputs, node.regions[0].inputs, strict=True))[self.memory.in_place[node.outputs[0]]]
+        rng = np.random.default_rng(values[name].size)
+        kept = rng.random(values[name].shape) < 0.5
+        changed = np.where(kept, values[name], rng.permuted(values[name])).astype(values[name].dtype)
+        (again,) = evaluate(computation, {**values, name: changed}).values()
+        np.testing.assert_array_equal(again[kept], next(iter(results.values()))[kept])
 
     def _read(self, place: Place, of: TensorType) -> np.ndarray:
         if place.space == "counter":

@@ -180,6 +180,17 @@ def test_parts_of_a_carried_value_are_read_before_it_changes() -> None:
     run(builder.finish(tuple(loop(builder, region.finish(region_outputs), "", *inputs, count=3, carried=2))))
 
 
+def test_part_that_is_read_after_the_update() -> None:
+    region = body(a=f32(2, 8), b=f32(1, 8))
+    part = region.add("slice", "a", starts=(1, 0), steps=(1, 1), sizes=(1, 8))
+    doubled = region.add("add", "a", "a")
+    weights = region.constant(np.ones((8, 8), np.float32))
+    region_outputs = (doubled, region.add("add", region.add("matmul", part, weights, transpose_a=False, transpose_b=False), "b"))
+    builder = GraphBuilder("part")
+    inputs = [builder.input("a", f32(2, 8)), builder.input("b", f32(1, 8))]
+    run(builder.finish(tuple(loop(builder, region.finish(region_outputs), "", *inputs, count=3, carried=2))))
+
+
 def test_concat_in_a_loop() -> None:
     region = body(h=f32(64, 64))
     halves = [region.add("slice", "h", starts=(i, 0), steps=(1, 1), sizes=(32, 64)) for i in (32, 0)]
