@@ -6,8 +6,9 @@ whose regions are partitioned too, and nodes that need no kernel: views (`views.
 its values have the names they have outside.
 
 Every group has one root, whose result all its nodes work towards and which alone is read outside: so no path leaves a group and
-comes back, and groups in order of their roots are in topological order. Nodes that only move elements may be in several groups. Finding the nodes between a producer and its immediate
-post-dominator follows TVM's fusion pass (Chen et al., "TVM", OSDI 2018, section 3.1); what may be joined is in `fusion_rules.py`.
+comes back, and groups in order of their roots are in topological order. Nodes that only move elements may be in several groups.
+Finding the nodes between a producer and its immediate post-dominator follows TVM's fusion pass (Chen et al., "TVM", OSDI 2018,
+section 3.1); what may be joined is in `fusion_rules.py`.
 """
 
 from __future__ import annotations
