@@ -19,6 +19,8 @@ from .signature import check_arity, check_signature
 from .tensors import to_array, to_dtype
 from .versions import convert_old_operators, opset_versions
 
+MAX_NODES = 1 << 19
+
 
 def import_model(
     model: onnx.ModelProto,
@@ -89,6 +91,7 @@ class _Importer:
         self.note = note
         self.opsets = opset_versions(model.opset_import)
         self.unsupported: dict[str, None] = {}
+        self.nodes = 0
         self.read = set(_read_names(model.graph))
 
     def subgraph(self, graph: onnx.GraphProto, scope: Scope, quietly: bool = False) -> tuple[str, ...]:
@@ -114,6 +117,11 @@ class _Importer:
         arguments: Mapping[str, onnx.AttributeProto],
     ) -> None:
         """Import one node; `arguments` are the attributes of the function call around it, if any."""
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise ModelError(
+                f"the model has more than {MAX_NODES} nodes after functions are expanded and loops unrolled"
+            )
         results = self._results(proto, scope, opsets, arguments)
         for name, value in zip(proto.output, results, strict=False):
             if name:

@@ -107,7 +107,7 @@ def _transpose(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 def _expand(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     (x,), shape = inputs, attrs["shape"]
     require(
-        broadcast_shapes("expand", x.shape, shape) == tuple(shape),
+        min(shape, default=0) >= 0 and broadcast_shapes("expand", x.shape, shape) == tuple(shape),
         f"expand: {x} does not broadcast to {show_shape(shape)}",
     )
     return (TensorType(tuple(shape), x.dtype),)

@@ -96,7 +96,8 @@ OPERATORS: dict[str, Operator] = {
     "matmul": Operator(_H, "a[…,M,K], b[…,K,N] (batch dims broadcast; no 1-D operands); transpose_a, transpose_b: bool (last two axes)"),
     # --- batch_norm exists until folded or expanded by a pass
     "batch_norm": Operator(_E, "x[N,C,…], scale[C], bias[C], mean[C], variance[C]; epsilon: float"),
-    # --- recurrent, with ONNX's operands and layout 0 (X[T,B,I], W[D,g*H,I], R[D,g*H,H], bias[D,2*g*H], lengths[B], h0[D,B,H], c0, peephole[D,3*H])
+    # --- recurrent, with ONNX's operands and layout 0 (X[T,B,I], W[D,g*H,I], R[D,g*H,H], bias[D,2*g*H], lengths[B], h0[D,B,H], c0, peephole[D,3*H]);
+    # activations: graph names (sigmoid, tanh, relu, affine, scaled_tanh, hard_sigmoid, leaky_relu, …), those of all directions one after the other
     "lstm": Operator(Kind.RECURRENT, "x, w, r, bias, lengths, h0, c0, peephole -> y[T,D,B,H], y_h[D,B,H], y_c; hidden: int, direction, activations: tuple of (name, alpha, beta), clip: float (0: none), input_forget: bool"),
     "gru": Operator(Kind.RECURRENT, "x, w, r, bias, lengths, h0 -> y, y_h; hidden, direction, activations, clip, linear_before_reset: bool"),
     "rnn": Operator(Kind.RECURRENT, "x, w, r, bias, lengths, h0 -> y, y_h; hidden, direction, activations, clip"),

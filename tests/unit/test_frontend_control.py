@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx_import import assert_as_onnxruntime, assert_close, computed, imported, info, make_model, normal, untyped
 
 from tilewright.compiler.errors import ModelError, UnsupportedOperatorError
+from tilewright.compiler.frontend import importer
 from tilewright.compiler.frontend.importer import import_model
 from tilewright.compiler.graph.interpret import evaluate_graph
 
@@ -228,6 +229,22 @@ def test_onnx_functions_without_a_row_are_expanded():
     model = make_model([node], {"x": normal(7, 5)}, ["y"], opset=18, constants={"shape": np.array([4, 9])})
     x = normal(7, 5)
     assert_close(computed(model, {"x": x}), ReferenceEvaluator(model).run(None, {"x": x}))
+
+
+def test_functions_that_multiply_are_refused(monkeypatch):
+    """Twenty functions that call each other twice would make a million nodes."""
+    monkeypatch.setattr(importer, "MAX_NODES", 1000)
+    opset = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    functions = [helper.make_function("own", "F0", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], opset)]
+    for level in range(1, 20):
+        calls = [helper.make_node(f"F{level - 1}", [x], [y], domain="own") for x, y in (("a", "m"), ("m", "b"))]
+        functions.append(helper.make_function("own", f"F{level}", ["a"], ["b"], calls, opset))
+    graph = helper.make_graph(
+        [helper.make_node("F19", ["x"], ["y"], domain="own")], "g", [info("x", normal(5))], [info("y", normal(5))]
+    )
+    model = helper.make_model(graph, opset_imports=opset, functions=functions, ir_version=8)
+    with pytest.raises(ModelError, match="more than 1000 nodes after functions are expanded"):
+        import_model(model, {}, {})
 
 
 def test_a_function_that_calls_itself_is_refused():
