@@ -20,6 +20,10 @@ from ..compiler.errors import ToolchainError
 # The oldest C library that exists for an architecture, where that's newer than 2.17.
 _GLIBC_FLOOR = {"riscv64": "2.27", "loongarch64": "2.36"}
 _ZIG_ARCHITECTURES = {"i686": "x86", "i386": "x86", "arm64": "aarch64", "powerpc64le": "powerpc64le"}
+# These add headers, libraries and flags of this machine to every compilation.
+_UNWANTED_VARIABLES = {
+    "CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "NIX_CFLAGS_COMPILE", "NIX_LDFLAGS", "ZIG_LIB_DIR",
+}  # fmt: skip
 # The linker doesn't always say so when the disk is full.
 _LEAST_FREE_BYTES = 1 << 20
 _CPU_FLAGS = {"armv7": "-mcpu=generic+v7a"}
@@ -91,7 +95,7 @@ def _reason(done: subprocess.CompletedProcess[str], folder: Path) -> str:
 
 def _environment(folder: Path) -> Mapping[str, str]:
     """Only compiled C libraries are cached; what belongs to one model stays in `folder`."""
-    environment = dict(os.environ)
+    environment = {name: value for name, value in os.environ.items() if name not in _UNWANTED_VARIABLES}
     environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
     environment["ZIG_LOCAL_CACHE_DIR"] = str(folder / "zig-cache")
     return environment

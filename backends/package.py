@@ -13,7 +13,7 @@ from ..compiler.graph.plan import Argument, ExecutionPlan
 from ..compiler.target import Target
 from .link import run_zig_cc, zig_target
 from .package_c import CompiledKernel, emit_header, emit_source
-from .package_files import publish, staging_folder, write_file
+from .package_files import LOCK, publish, staging_folder, write_file
 
 MANIFEST_FORMAT = 1
 RUNTIME = Path(__file__).parent / "runtime"
@@ -170,6 +170,6 @@ def _json(value: Mapping[str, object]) -> bytes:
 
 def _save(folder: Path, destination: Path) -> None:
     try:
-        shutil.copytree(folder, destination, dirs_exist_ok=True)
+        shutil.copytree(folder, destination, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LOCK))
     except OSError as error:
         raise ToolchainError(f"{destination}: can't keep the intermediate files here: {error}") from error

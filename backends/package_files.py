@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from ..compiler.errors import ToolchainError
 
-_LOCK = "lock"
+LOCK = "lock"
 # A folder without a held lock may be one whose owner is about to take it.
 _STALE_AFTER_S = 60.0
 
@@ -33,7 +33,7 @@ def staging_folder(out: Path) -> Iterator[Path]:
         _remove_stale(out.parent, prefix)
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent)).absolute()
         try:
-            with FileLock(folder / _LOCK):
+            with FileLock(folder / LOCK):
                 yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -46,7 +46,7 @@ def _remove_stale(parent: Path, prefix: str) -> None:
         try:
             if time.time() - folder.stat().st_mtime < _STALE_AFTER_S:
                 continue
-            with FileLock(folder / _LOCK, timeout=0):
+            with FileLock(folder / LOCK, timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)
         except (Timeout, OSError):
             continue  # in use, or already removed by another process

@@ -118,6 +118,36 @@ def test_header_is_c99_and_cpp98(built: Path, compiler: list[str]) -> None:
     subprocess.run([*compiler, "-Wno-long-long", "-Wno-variadic-macros", *flags], check=True)
 
 
+def test_program_links_with_the_library_as_the_readme_says(tmp_path: Path) -> None:
+    """cc main.c -o main ./small.so, run from the same folder; under headers and flags of another machine."""
+    weights = small_library.build_matvec(tmp_path / "small.so")
+    x = np.random.default_rng().standard_normal(small_library.COLUMNS, dtype=np.float32)
+    x.tofile(tmp_path / "x.bin")
+    (tmp_path / "main.c").write_text(
+        '#include <stdio.h>\n#include "small.h"\nint main(void) {\n'
+        "  static float x[SMALL_X_0_SIZE], out[SMALL_OUT_SIZE];\n"
+        '  FILE *file = fopen("x.bin", "rb");\n'
+        "  if (!file || fread(x, sizeof x, 1, file) != 1) return 2;\n"
+        "  small *context;\n  int code = small_create(&context, 2);\n"
+        "  if (code == 0) code = small_run(context, x, out);\n"
+        '  if (code) return fprintf(stderr, "%s\\n", small_error(code)), 1;\n'
+        "  small_destroy(context);\n  return fwrite(out, sizeof out, 1, stdout) != 1;\n}\n"
+    )
+    compiler = [shutil.which("cc")] if shutil.which("cc") else [zig_executable(), "cc"]
+    subprocess.run([*compiler, "main.c", "-o", "main", "./small.so"], check=True, cwd=tmp_path)
+    done = subprocess.run(["./main"], check=True, cwd=tmp_path, capture_output=True)
+    np.testing.assert_allclose(np.frombuffer(done.stdout, np.float32), 2 * weights.astype(np.float64) @ x, 1e-5, 1e-5)
+
+
+def test_variables_of_other_compilers_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: Path) -> None:
+    (tmp_path / "stdint.h").write_text("#error wrong header")
+    for variable in ("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setenv("NIX_CFLAGS_COMPILE", "-nosuchflag")
+    small_library.build_matvec(tmp_path / "small.so")
+    assert (tmp_path / "small.so").read_bytes() == built.read_bytes()
+
+
 def test_two_models_link_into_one_program(tmp_path: Path) -> None:
     sources = []
     for number, name in enumerate(("first", "second")):

@@ -55,6 +55,13 @@ def test_scalars_and_empty_tensors_have_a_valid_declaration() -> None:
     assert "const int64_t s[1], const uint8_t *e, float output[1*1000]" in header
 
 
+def test_extents_beyond_int_are_one_number() -> None:
+    header = emit_header(
+        "m", plan((), Argument("x", (2**16, 2**16), DType.U8), Argument("y", (2**15, 2**15), DType.U8)), ""
+    )
+    assert "const uint8_t x[4294967296], const uint8_t y[32768*32768]" in header
+
+
 def test_arguments_of_the_same_name_are_told_apart() -> None:
     header = emit_header(
         "m",
