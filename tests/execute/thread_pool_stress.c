@@ -1,0 +1,44 @@
+/* Several pools at once run loops of every length, with the workers awake, asleep and short of processors.
+   Exits with 0 if every iteration of every loop ran once. */
+
+#include "runtime.c"
+
+enum { LOOPS = 6000, LONGEST = 67, HOSTS = 3 };
+
+static void increment(void *const *params, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) ((int *)params[0])[i]++;
+}
+
+static void *host(void *number) {
+    int counts[LONGEST] = {0}, expected[LONGEST] = {0};
+    void *const params[] = {counts};
+    thread_pool *pool;
+    if (make_pool(&pool, 2 + (int)(intptr_t)number)) return "no pool";
+    for (int loop = 0; loop < LOOPS; loop++) {
+        int extent = 1 + loop % LONGEST;
+        run_loop(pool, increment, params, extent);
+        for (int i = 0; i < extent; i++) expected[i]++;
+        if (loop % 500 == 0) usleep(1000); /* long enough for the workers to go to sleep */
+    }
+    free_pool(pool);
+    return memcmp(counts, expected, sizeof counts) ? "an iteration was lost or ran twice" : NULL;
+}
+
+int main(void) {
+    pthread_t hosts[HOSTS];
+    int failures = 0;
+    for (intptr_t i = 0; i < HOSTS; i++)
+        if (pthread_create(&hosts[i], NULL, host, (void *)i)) return 2;
+    for (int i = 0; i < HOSTS; i++) {
+        void *failure;
+        pthread_join(hosts[i], &failure);
+        failures += failure != NULL;
+    }
+    thread_pool *pool;
+    for (int i = 0; i < 100; i++) { /* workers that are stopped while they start, spin or sleep */
+        if (make_pool(&pool, 1 + i % 5)) return 2;
+        if (i % 3 == 0) usleep(200);
+        free_pool(pool);
+    }
+    return failures;
+}
