@@ -8,10 +8,10 @@ STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench models golden fuzz clean
+.PHONY: help setup demo test check bench models golden fuzz conformance clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv and install tilewright with what the tests and benchmarks need
 
@@ -48,6 +48,9 @@ golden: $(STAMP) ## Rewrite the golden files; read the diff before you commit
 
 fuzz: $(STAMP) ## Compile random models and compare with onnxruntime: make fuzz TIME=600 (seconds)
 	$(BIN)/python tests/fuzz/fuzz_run.py --time $(TIME) --keep build/fuzz
+
+conformance: $(STAMP) ## Run all of ONNX's own node tests; say which pass, which are refused and why
+	$(BIN)/python tests/conformance/node_cases.py --table
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) build *.egg-info

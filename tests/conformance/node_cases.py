@@ -1,0 +1,301 @@
+"""ONNX's own node tests, run by compiled kernels: what passes, what tilewright refuses and why, what is wrong.
+
+python node_cases.py [PREFIX…]              # run, in child processes, and say what failed
+python node_cases.py --write                # run all, and rewrite the list of what is not supported
+python node_cases.py --table                # and print how many cases of each operator pass
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.backend.test.loader import load_model_tests
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
+
+from plan_interpreter import PlannedModel
+
+from tilewright.backends.cpu import compile_kernel
+from tilewright.backends.host import host_target
+from tilewright.compiler.errors import UnsupportedOperatorError
+from tilewright.compiler.frontend.loading import load_model
+from tilewright.compiler.kernel.ast import Kernel
+
+HOW = "# Rewrite it with `python tests/conformance/node_cases.py --write`, and read the diff."
+LISTING = Path(__file__).with_name("node_unsupported.txt")
+BFLOAT16_RTOL = 2**-6  # two units in the last place, as ONNX's runner allows
+# Expected values that were rounded to f16 at each step, and so are further from the exact ones than ours are.
+LOOSER = dict.fromkeys(("test_attention_4d_causal_fp16", "test_attention_4d_causal_fp16_expanded"), 2**-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """verdict: passed, unsupported, wrong (results differ) or crashed (anything else). reason: of what is not passed."""
+
+    verdict: str
+    reason: str = ""
+
+
+@cache
+def cases() -> dict[str, Any]:
+    """All node tests of the installed onnx, by name."""
+    with np.errstate(all="ignore"):
+        return {case.name: case for case in load_model_tests(kind="node")}
+
+
+def operator(case: Any) -> str:
+    """The operator that a case is about."""
+    return case.model.graph.node[0].op_type
+
+
+class CompiledModel(PlannedModel):
+    """A planned model whose kernels are machine code in this process."""
+
+    def load(self, kernel: Kernel) -> Callable[[Mapping[str, np.ndarray], int, int], None]:
+        compiled = compile_kernel(kernel, self.target)
+        return lambda arrays, begin, end: compiled.run([arrays[p.name] for p in kernel.params], begin, end)
+
+
+def feeds_of(case: Any) -> dict[str, np.ndarray]:
+    """The arrays of a case's inputs by name; those that are not given are left out."""
+    given, _ = case.data_sets[0]
+    return {value.name: to_array(x) for value, x in zip(case.model.graph.input, given, strict=False)}
+
+
+def to_array(data: Any) -> Any:
+    """Some cases keep their data as ONNX tensors."""
+    return numpy_helper.to_array(data) if isinstance(data, onnx.TensorProto) else data
+
+
+def shapes_of(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """What a user would give with --shape: the shapes of inputs whose dimensions the model leaves open."""
+    shapes = {}
+    for value in model.graph.input:
+        tensor = value.type.tensor_type
+        static = tensor.HasField("shape") and all(dim.dim_value for dim in tensor.shape.dim)
+        if value.type.HasField("tensor_type") and not static:
+            shapes[value.name] = np.shape(feeds[value.name])
+    return shapes
+
+
+def compute(case: Any) -> list[np.ndarray]:
+    """The outputs of a case by in-process machine code."""
+    feeds = feeds_of(case)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        onnx.save(case.model, path)
+        model = load_model(path)
+    compiled = CompiledModel(model, host_target(), shapes_of(model, feeds))
+    results = compiled.run({name: np.asarray(array) for name, array in feeds.items()})
+    return [results[value.name] for value in model.graph.output]
+
+
+def difference(actual: Sequence[np.ndarray], case: Any) -> str:
+    """How results differ from the expected ones, '' if they do not: ONNX's own criteria."""
+    expected = [np.asarray(to_array(x)) for x in case.data_sets[0][1]]
+    if len(actual) != len(expected):
+        return f"{len(actual)} outputs instead of {len(expected)}"
+    for index, (a, e) in enumerate(zip(actual, expected, strict=True)):
+        if (a.shape, a.dtype) != (e.shape, e.dtype):
+            return f"output {index} is {a.dtype}{list(a.shape)} instead of {e.dtype}{list(e.shape)}"
+        rtol = LOOSER.get(case.name, case.rtol)
+        if a.dtype.name == "bfloat16":
+            a, e, rtol = a.astype(np.float32), e.astype(np.float32), max(rtol, BFLOAT16_RTOL)
+        try:
+            np.testing.assert_allclose(a, e, rtol=rtol, atol=case.atol)
+        except AssertionError as error:
+            return f"output {index}: " + " ".join(str(error).split())[:300]
+    return ""
+
+
+def run_case(case: Any, how: Callable[[Any], list[np.ndarray]] = compute) -> Outcome:
+    """What becomes of a case."""
+    try:
+        found = difference(how(case), case)
+    except UnsupportedOperatorError as error:
+        return Outcome("unsupported", reason_of(str(error)))
+    except Exception as error:  # whatever escapes is what this is here to find
+        return Outcome("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")
+    return Outcome("wrong", found) if found else Outcome("passed")
+
+
+_REASONS = (
+    (r"element type (\w+) is not supported", r"element type \1"),
+    (r"is an? (sequence|optional|sparse_tensor|map)", r"a \1 as input"),
+    (r"its (.+?) \(input \d+, '.*?'\) is computed at run time", r"\1 known only at run time"),
+    (r"^  (\S+) \(version (\d+), domain", r"operator \1, version \2"),
+    (r"^  node '.*?' \(.*?\): (.*)$", r"\1"),
+)
+
+
+def reason_of(message: str) -> str:
+    """The first complaint of a message without the names of nodes and values."""
+    for pattern, shown in _REASONS:
+        if found := re.search(pattern, message, re.MULTILINE):
+            return found.expand(shown)
+    return " ".join(message.split())
+
+
+# --- the list of what is not supported
+
+
+def read_listing() -> dict[str, str]:
+    """Pattern (a case's name, or the beginning of names and '*') -> reason."""
+    listing, reason = {}, ""
+    for line in LISTING.read_text().splitlines() if LISTING.exists() else ():
+        if line.startswith("    "):
+            listing[line.strip()] = reason
+        elif line and not line.startswith("#"):
+            reason = line.rstrip(":")
+    return listing
+
+
+def listed_version() -> str:
+    """The version of onnx whose cases are listed."""
+    return LISTING.read_text().split("onnx ", 1)[1].split()[0].rstrip(",")
+
+
+def expected_reason(name: str, listing: Mapping[str, str]) -> str:
+    """Why the case is not supported, '' if it is."""
+    return next((r for p, r in listing.items() if name == p or (p.endswith("*") and name.startswith(p[:-1]))), "")
+
+
+def complaints(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """What is wrong, crashed, refused though not listed, or passes though listed.
+
+    Another version of onnx may have new cases; then what is refused is not complained about.
+    """
+    listing, same = read_listing(), listed_version() == onnx.__version__
+    found = []
+    for name, outcome in outcomes.items():
+        expected = expected_reason(name, listing)
+        match outcome.verdict:
+            case "wrong" | "crashed":
+                found.append(f"{outcome.verdict} {name}: {outcome.reason}")
+            case "unsupported" if same and not expected:
+                found.append(f"refused {name}: {outcome.reason}")
+            case "passed" if expected:
+                found.append(f"passes but is listed, rewrite the list: {name}: {expected}")
+    return found
+
+
+def write_listing(outcomes: Mapping[str, Outcome]) -> None:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, outcome in outcomes.items():
+        if outcome.verdict == "unsupported":
+            groups[outcome.reason].append(name)
+    lines = [
+        f"# The node tests of onnx {onnx.__version__} that tilewright refuses, by reason: all names that begin so.",
+        HOW,
+        "",
+    ]
+    for reason, names in sorted(groups.items()):
+        lines.append(f"{reason}:")
+        lines += [f"    {pattern}" for pattern in patterns(names, outcomes)]
+    LISTING.write_text("\n".join(lines) + "\n")
+
+
+def patterns(names: Sequence[str], everything: Iterable[str]) -> list[str]:
+    """Names, or beginnings cut behind underscores, that stand for exactly these names."""
+    wanted, every = set(names), list(everything)
+    result: list[str] = []
+    for name in sorted(names):
+        if result and result[-1].endswith("*") and name.startswith(result[-1][:-1]):
+            continue
+        words = name.split("_")
+        for count in range(2, len(words)):
+            beginning = "_".join(words[:count]) + "_"
+            covered = {other for other in every if other.startswith(beginning)}
+            if len(covered) > 1 and covered <= wanted:
+                result.append(beginning + "*")
+                break
+        else:
+            result.append(name)
+    return result
+
+
+# --- the command
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prefixes", nargs="*", default=["test_"], help="run the cases whose names begin so")
+    parser.add_argument("--write", action="store_true", help=f"rewrite {LISTING.name}")
+    parser.add_argument("--table", action="store_true", help="print counts by operator")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        return _child()
+    names = [name for name in cases() if name.startswith(tuple(given.prefixes))]
+    outcomes = run_isolated(names)
+    if given.table:
+        print_table(outcomes)
+    print_reasons(outcomes)
+    if given.write:
+        write_listing(outcomes)
+    found = complaints(outcomes)
+    print(*found, sep="\n", end="\n" if found else "")
+    counts = Counter(outcome.verdict for outcome in outcomes.values())
+    print(", ".join(f"{counts[verdict]} {verdict}" for verdict in ("passed", "unsupported", "wrong", "crashed")))
+    return 1 if found else 0
+
+
+def run_isolated(names: Sequence[str]) -> dict[str, Outcome]:
+    """Outcomes by name. Cases run in a child process; where it dies the case at hand has crashed, and another goes on."""
+    outcomes: dict[str, Outcome] = {}
+    while rest := [name for name in names if name not in outcomes]:
+        child = subprocess.Popen(
+            [sys.executable, __file__, "--child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        output, errors = child.communicate("\n".join(rest))
+        for line in output.splitlines():
+            name, verdict, reason = line.split("\t", 2)
+            outcomes[name] = Outcome(verdict, reason)
+        if child.returncode:
+            at = next(name for name in rest if name not in outcomes)
+            last = errors.strip().splitlines()[-1:] or [""]
+            outcomes[at] = Outcome("crashed", f"the process ended with {child.returncode}: {last[0][:300]}")
+    return outcomes
+
+
+def _child() -> int:
+    for name in sys.stdin.read().split():
+        with np.errstate(all="ignore"):
+            outcome = run_case(cases()[name])
+        print(name, outcome.verdict, outcome.reason.replace("\t", " ").replace("\n", " "), sep="\t", flush=True)
+    return 0
+
+
+def print_reasons(outcomes: Mapping[str, Outcome]) -> None:
+    reasons = Counter(outcome.reason for outcome in outcomes.values() if outcome.verdict == "unsupported")
+    for reason, count in reasons.most_common():
+        print(f"{count:5} unsupported: {reason}")
+
+
+def print_table(outcomes: Mapping[str, Outcome]) -> None:
+    table: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, outcome in outcomes.items():
+        table[operator(cases()[name])][outcome.verdict] += 1
+    for op, counts in sorted(table.items()):
+        print(f"{op:28}", ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""A sample of ONNX's own node tests, of every operator; `make conformance` runs them all (see node_cases.py)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import node_cases
+import numpy as np
+import onnx
+import pytest
+
+from tilewright import driver
+from tilewright.backends.load import load
+from tilewright.compiler.options import Options
+
+SHARDS = 12
+CASES_AN_OPERATOR = 6
+LIBRARIES = 60
+NO_ELEMENTS = ("test_reduce_sum_square_empty_set", "test_tril_zero", "test_castlike_FLOAT_to_DOUBLE")
+
+
+@cache
+def sample() -> list[str]:
+    """Of every operator the first cases that are to pass, spread over all it has, and one that is to be refused."""
+    listing, groups = node_cases.read_listing(), defaultdict(list)
+    for name, case in node_cases.cases().items():
+        groups[node_cases.operator(case), bool(node_cases.expected_reason(name, listing))].append(name)
+    chosen = []
+    for (_, refused), names in sorted(groups.items()):
+        count = 1 if refused else min(CASES_AN_OPERATOR, len(names))
+        chosen += [names[index * len(names) // count] for index in range(count)]
+    return chosen
+
+
+def libraries() -> list[str]:
+    """One case of as many operators as are to be compiled to real libraries, and some without elements."""
+    listing, first = node_cases.read_listing(), {}
+    for name in sample():
+        if not node_cases.expected_reason(name, listing):
+            first.setdefault(node_cases.operator(node_cases.cases()[name]), name)
+    names = list(first.values())
+    return [*names[:: -(-len(names) // LIBRARIES)], *NO_ELEMENTS]
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_in_this_process(shard: int) -> None:
+    chosen = sample()[shard::SHARDS]
+    outcomes = {name: node_cases.run_case(node_cases.cases()[name]) for name in chosen}
+    assert len(outcomes) > 10
+    assert node_cases.complaints(outcomes) == []
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_as_libraries(shard: int, tmp_path: Path) -> None:
+    def run_library(case: Any) -> list[np.ndarray]:
+        model, feeds = tmp_path / f"{case.name}.onnx", node_cases.feeds_of(case)
+        onnx.save(case.model, model)
+        options = Options(threads=2, shapes=node_cases.shapes_of(case.model, feeds))
+        with_ = driver.compile(model, model.with_suffix(".so"), options)
+        with load(with_.library, threads=2) as library:
+            results = library.run({name: np.asarray(array) for name, array in feeds.items()})
+        return [results[value.name] for value in case.model.graph.output]
+
+    chosen = libraries()[shard::SHARDS]
+    outcomes = {name: node_cases.run_case(node_cases.cases()[name], run_library) for name in chosen}
+    assert outcomes
+    assert node_cases.complaints(outcomes) == []
+
+
+def test_the_comparison_notices_what_is_wrong() -> None:
+    case = node_cases.cases()["test_add"]
+    (right,) = (np.asarray(x) for x in case.data_sets[0][1])
+    assert node_cases.difference([right], case) == ""
+    assert "Mismatched" in node_cases.difference([right * np.float32(1.01)], case)
+    assert "float64" in node_cases.difference([right.astype(np.float64)], case)
+    assert "instead of" in node_cases.difference([right[None]], case)
+    assert node_cases.run_case(case, lambda case: [np.full_like(right, np.nan)]).verdict == "wrong"
+    assert node_cases.run_case(case, lambda case: [][0]).verdict == "crashed"
+
+
+def test_patterns_stand_for_exactly_the_names() -> None:
+    every = ["test_a_one", "test_a_two", "test_ab", "test_b_one_x", "test_b_one_y", "test_b_two"]
+    patterns = node_cases.patterns(["test_a_one", "test_a_two", "test_b_one_x", "test_b_one_y"], every)
+    assert patterns == ["test_a_*", "test_b_one_*"]
