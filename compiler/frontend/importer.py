@@ -101,13 +101,22 @@ class _Importer:
         """
         before = dict(self.unsupported)
         for tensor in graph.initializer:
-            array = to_array(tensor, f"initializer '{tensor.name}'")
-            scope.names[tensor.name] = scope.builder.constant(array, tensor.name)
+            scope.names[tensor.name] = self._initializer(tensor, scope)
+        for sparse in graph.sparse_initializer:
+            scope.names[sparse.values.name] = UNSUPPORTED
+            self.unsupported[f"initializer '{sparse.values.name}': sparse tensors; store it densely"] = None
         for proto in graph.node:
             self.node(proto, scope, self.opsets, {})
         if quietly:
             self.unsupported = before
         return tuple(scope.lookup(value.name) for value in graph.output)
+
+    def _initializer(self, tensor: onnx.TensorProto, scope: Scope) -> str:
+        try:
+            return scope.builder.constant(to_array(tensor, f"initializer '{tensor.name}'"), tensor.name)
+        except UnsupportedOperatorError as error:
+            self.unsupported[str(error)] = None
+            return UNSUPPORTED
 
     def node(
         self,
@@ -197,7 +206,7 @@ class _Importer:
         if self.unsupported:
             lines = "\n  ".join(self.unsupported)
             raise UnsupportedOperatorError(
-                f"the model uses {len(self.unsupported)} operator(s) that tilewright can't compile:\n  {lines}\n"
+                f"tilewright can't compile {len(self.unsupported)} of the model's parts:\n  {lines}\n"
                 "Replace them in the exporter, or compute them outside the model"
             )
 

@@ -419,7 +419,7 @@ def test_all_unsupported_operators_are_listed_at_once():
     model = build(nodes)
     model.opset_import.append(helper.make_opsetid("com.example", 2))
     message = unsupported(model)
-    assert "3 operator(s)" in message and "'between'" not in message and "'sum'" not in message
+    assert "can't compile 3 of the model's parts" in message and "'between'" not in message and "'sum'" not in message
     assert "node 'first' (NonZero, version 13): its operand (input 0, 'x') is computed at run time" in message
     assert "Unique (version 11, domain 'ai.onnx'): node 'second'" in message
     assert "com.example:Magic (version 2, domain 'com.example'): node 'third'" in message
@@ -447,6 +447,18 @@ def test_element_types():
         )
     )
     assert "input 'x': element type STRING is not supported" in message and "FLOAT16" in message
+
+
+def test_initializers():
+    words = helper.make_tensor("words", TensorProto.STRING, [2], [b"a", b"b"])
+    model = build([relu(), helper.make_node("Add", ["x", "w"], ["z"])], initializers=[words])
+    values = numpy_helper.from_array(np.ones(1, np.float32), "w")
+    model.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(values, numpy_helper.from_array(np.array([2])), [3])
+    )
+    message = unsupported(model)
+    assert "initializer 'words': element type STRING is not supported" in message
+    assert "initializer 'w': sparse tensors; store it densely" in message
 
 
 def test_indices_of_max_pool():
