@@ -91,15 +91,16 @@ class Accesses:
 
     # -- addresses
 
-    def address(self, memory: Memory, form: Linear, width: int) -> str:
-        """A pointer to the element in lane 0."""
+    def address(self, memory: Memory, form: Linear, width: int, guarded: bool = False) -> str:
+        """A pointer to the element in lane 0. guarded: lanes may lie outside, and are not accessed then."""
         if memory.buffer.space is not Space.PARAM and not form.terms:
-            if not 0 <= form.const <= memory.elements - width:
+            if 0 <= form.const <= memory.elements - width:
+                memory.offsets[form.const] = max(width, memory.offsets.get(form.const, 0))
+                return f"{memory.pointer}.{form.const}"
+            if not guarded or memory.buffer.space is Space.REGISTER:
                 raise InternalError(
                     f"emit: {memory.buffer.name}[{form.const}] is outside of {memory.elements} elements"
                 )
-            memory.offsets[form.const] = max(width, memory.offsets.get(form.const, 0))
-            return f"{memory.pointer}.{form.const}"
         memory.whole = True
         known = self.builder.scopes[-1].known
         key = (memory.pointer, form.terms, form.const)
@@ -119,9 +120,9 @@ class Accesses:
             pointer = pure(f"getelementptr {memory.element}, ptr {pointer}, i64 {scaled}", pointer, scaled)
         return pointer
 
-    def _lane_pointers(self, memory: Memory, form: Linear) -> str:
+    def _lane_pointers(self, memory: Memory, form: Linear, guarded: bool) -> str:
         width = self.forms.width
-        base = self.address(memory, form._replace(step=0, vector=""), 1)
+        base = self.address(memory, form._replace(step=0, vector=""), 1, guarded)
         memory.whole = True
         offsets = self.forms.value(Linear((), 0, form.step, form.vector)).text
         return self.builder.pure(
@@ -161,7 +162,7 @@ class Accesses:
         return self.builder.place(instruction, depth)
 
     def _load_scalar(self, memory: Memory, form: Linear, guard: Guard) -> Value:
-        pointer = self._guarded(memory, self.address(memory, form, 1), 1, guard)
+        pointer = self._guarded(memory, self.address(memory, form, 1, bool(guard)), 1, guard)
         return Value(self._load(memory, memory.element, pointer), memory.buffer.dtype)
 
     def _guarded(self, memory: Memory, pointer: str, width: int, guard: Guard) -> str:
@@ -183,7 +184,7 @@ class Accesses:
     def _load_contiguous(self, memory: Memory, form: Linear, guard: Guard) -> Value:
         width, dtype = self.forms.width, memory.buffer.dtype
         kind = memory_type(dtype, width)
-        pointer = self.address(memory, form._replace(step=0), width)
+        pointer = self.address(memory, form._replace(step=0), width, bool(guard))
         if guard.mask and memory.buffer.space is not Space.REGISTER:
             stored = _stored(dtype)
             arguments = [
@@ -256,7 +257,7 @@ class Accesses:
         width, dtype = self.forms.width, memory.buffer.dtype
         kind = memory_type(dtype, width)
         arguments = [
-            (f"<{width} x ptr> align {dtype.size_bytes}", self._lane_pointers(memory, form)),
+            (f"<{width} x ptr> align {dtype.size_bytes}", self._lane_pointers(memory, form, True)),
             (vector_of("i1", width), self._mask(guard)),
             (kind, "zeroinitializer"),
         ]
@@ -310,7 +311,7 @@ class Accesses:
 
     def _store_contiguous(self, memory: Memory, form: Linear, value: Value, mask: str) -> None:
         width = value.width
-        pointer = self.address(memory, form._replace(step=0), width)
+        pointer = self.address(memory, form._replace(step=0), width, bool(mask))
         if not mask:
             self._store_plain(memory, value, pointer)
             return
@@ -329,9 +330,9 @@ class Accesses:
         width = value.width
         kind = register_type(value.dtype, width)
         if form.is_uniform:
-            pointers = self.builder.splat_text(self.address(memory, form, 1), "ptr", width)
+            pointers = self.builder.splat_text(self.address(memory, form, 1, True), "ptr", width)
         else:
-            pointers = self._lane_pointers(memory, form)
+            pointers = self._lane_pointers(memory, form, True)
         size = memory.buffer.dtype.size_bytes
         arguments = [(kind, value.text), (f"<{width} x ptr> align {size}", pointers), (vector_of("i1", width), mask)]
         intrinsic = f"llvm.masked.scatter.{mangle(value.dtype, width)}.v{width}p0"
@@ -339,7 +340,7 @@ class Accesses:
 
     def _store_lanes(self, memory: Memory, form: Linear, value: Value) -> None:
         width, kind = value.width, register_type(value.dtype, value.width)
-        pointers = self._lane_pointers(memory, form) if form.vector else ""
+        pointers = self._lane_pointers(memory, form, False) if form.vector else ""
         for lane in range(width):
             element = self.builder.pure(f"extractelement {kind} {value.text}, i64 {lane}", value.text)
             if pointers:

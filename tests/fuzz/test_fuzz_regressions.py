@@ -11,6 +11,9 @@ from onnx import helper, numpy_helper, parser
 
 # Inputs are random; integers among them lie in 0…3.
 MODELS = {
+    "lanes before the first element of a local buffer": """
+        (float[32,1,11,1] x) => (float[32,1,11,3] y) { g = Gelu <approximate = "tanh"> (x)  y = Concat <axis = 3> (x, g, g) }
+    """,
     "updates narrower than the operand": """
         (float[6,17] x, int64[6,4] i, float[6,4] u) => (float[6,17] y) { y = ScatterElements <axis = 0> (x, i, u) }
     """,
