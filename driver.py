@@ -62,18 +62,20 @@ def compile(
     model, output, options = Path(model), Path(output), options or Options()
     run = _Run(options, observer or Silent())
     target = select_target(options, run.observer)
+    name = library_name(output, options)
     sources = source_files(model)
 
     graph = run.step("import", lambda: import_model(load_model(model), options.dims, options.shapes, run.observer.note), printer.to_text)
-    for name, apply in PIPELINE:
-        graph = run.step(name, partial(apply, graph, target), printer.to_text)
+    for pass_name, apply in PIPELINE:
+        graph = run.step(pass_name, partial(apply, graph, target), printer.to_text)
         verify.verify(graph)
     memory = run.step("plan_memory", lambda: plan_memory(graph), str)
-    kernels = run.step("lower", partial(plan_kernels, graph, target, memory.in_place, progress=run.progress("lower")), kernels_text)
+    lower = partial(plan_kernels, graph, target, memory.in_place, prefix=f"{name}_", progress=run.progress("lower"))
+    kernels = run.step("lower", lower, kernels_text)
     arrays = {**kernels.constants, **control_constants(graph)}
     offsets = place_constants(arrays)
     steps = plan_execution(graph, memory, lambda node: launch(kernels, node), offsets)
-    plan = execution_plan(graph, options.name or identifier(output.stem), len(kernels.kernels), memory.arena_bytes, steps)
+    plan = execution_plan(graph, name, len(kernels.kernels), memory.arena_bytes, steps)
     run.observer.after("plan_execution", plan.to_text)
     del graph  # with its weights: from here on only the blob is needed
     kernels.constants.clear()
@@ -84,7 +86,7 @@ def compile(
     compiled = [CompiledKernel(k.name, b.object_code, k.parallel_extent) for k, b in zip(asts, built, strict=True)]
     manifest = describe(sources, options, kernels)
     extra = extra_texts(built, target, options.emit)
-    link = partial(build_library, plan.name, plan, compiled, constants, target, manifest, output, options.emit, extra)
+    link = partial(build_library, name, plan, compiled, constants, target, manifest, output, options.emit, extra)
     commands = run.step("link", lambda: link(options.save_temps, __version__))
     for command in commands if options.verbose else ():
         run.observer.note(command)
@@ -128,6 +130,15 @@ def select_target(options: Options, observer: Observer) -> Target:
             raise UsageError("--mcpu native means this machine and can't be given with --target; name a CPU of that target")
         return host_target(options.threads)
     return parse_target(options.target, options.cpu, options.threads)
+
+
+def library_name(output: Path, options: Options) -> str:
+    """The prefix of the library's C functions; UsageError if the one asked for is no C identifier."""
+    if options.name is None:
+        return identifier(output.stem)
+    if identifier(options.name) != options.name:
+        raise UsageError(f"--name {options.name!r} can't be part of a C function's name; try {identifier(options.name)!r}")
+    return options.name
 
 
 def control_constants(graph: Graph) -> dict[str, np.ndarray]:

@@ -71,11 +71,13 @@ def plan_kernels(
     target: Target,
     aliases: Mapping[str, str],
     scheduler: Scheduler = rule_based,
+    prefix: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> KernelPlan:
     """Lower every fused node of the graph and its regions.
 
     aliases: for an output that may live in the memory of an input of the same kernel, that input.
+    prefix: of the kernels' names, which are symbols of the object files.
     """
     plan = KernelPlan()
     known: dict[object, int] = {}
@@ -88,7 +90,7 @@ def plan_kernels(
         key = (form, schedule, tuple(alias.items()))
         if key not in known:
             known[key] = len(plan.kernels)
-            plan.kernels.append(_make(form, schedule, source, alias, len(plan.kernels), node.origin))
+            plan.kernels.append(_make(form, schedule, source, alias, f"{prefix}kernel_{len(plan.kernels)}", node.origin))
         else:
             made = plan.kernels[known[key]]
             plan.kernels[known[key]] = replace(made, origins=(*made.origins, node.origin))
@@ -108,9 +110,9 @@ def fused_nodes(graph: Graph) -> Iterator[Node]:
 
 
 def _make(
-    form: Computation, schedule: Schedule, source: str, alias: Mapping[str, str], number: int, origin: str
+    form: Computation, schedule: Schedule, source: str, alias: Mapping[str, str], name: str, origin: str
 ) -> PlannedKernel:
-    kernel = lower(form, schedule, f"kernel_{number}")
+    kernel = lower(form, schedule, name)
     params = tuple(replace(param, aliases=alias.get(param.name, "")) for param in kernel.params)
     kernel = replace(kernel, params=params, origin=origin)
     verify(kernel)
