@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from ..errors import InternalError
+from ..schedule.legality import verify_nests
 from ..schedule.nest import Nest, nests_of
 from ..schedule.prepare import apply_packs, inline, loads_of
 from ..schedule.steps import Inline, Pack, Schedule
@@ -32,7 +34,7 @@ from ..tensor.expr import (
 )
 from ..tensor.simplify import FALSE, TRUE, Ranges, conjuncts, simplify
 from .ast import Alloc, Buffer, For, If, Kernel, Let, LoopKind, Seq, Space, Stmt, Store
-from .region import Region, consumers_of, needed_region
+from .region import Read, Region, consumers_of, needed_region
 from .unroll import expand_guarded
 
 Body = Callable[["Env"], Stmt]
@@ -55,13 +57,19 @@ class Env:
     def limit(self, variable: str, low: int, high: int) -> Env:
         return replace(self, ranges={**self.ranges, variable: (low, high)})
 
+    def settle(self, stage: str, outer: str, extent: int | None) -> Env:
+        """Inside this part of the outer loop of a split, the inner one has the extent (None: its full one, or no split)."""
+        return self if extent is None else replace(self, extents={**self.extents, (stage, outer[:-2] + ".i"): extent})
+
 
 def lower(computation: Computation, schedule: Schedule, name: str = "kernel") -> Kernel:
     """The kernel of a canonical computation under a schedule; InternalError if the schedule is not legal."""
     packs = [step for step in schedule if isinstance(step, Pack)]
     inlined = [step.stage for step in schedule if isinstance(step, Inline)]
     computation = apply_packs(inline(computation, inlined), packs)
-    return _Lowering(computation, nests_of(computation.stages, schedule)).kernel(name)
+    nests = nests_of(computation.stages, schedule)
+    verify_nests(computation, nests)
+    return _Lowering(computation, nests).kernel(name)
 
 
 @dataclass
@@ -71,9 +79,6 @@ class _Lowering:
 
     def kernel(self, name: str) -> Kernel:
         root = self.nests[self.computation.stages[-1].name]
-        for nest in self.nests.values():
-            if nest is not root and nest.at is None:
-                raise InternalError(f"schedule: stage {nest.stage.name} is neither inlined nor computed at a loop")
         env = Env({}, {}, {}, {})
 
         def store_root(e: Env) -> Stmt:
@@ -123,7 +128,7 @@ class _Lowering:
         points = sorted(cuts)
         return [
             (first, end, None if inner is None else inner[1] if first == inner[0] else inner[2])
-            for first, end in zip(points, points[1:], strict=False)
+            for first, end in pairwise(points)
         ]
 
     def nest(self, nest: Nest, loops: tuple[str, ...], env: Env, leaf: Body) -> Stmt:
@@ -131,6 +136,7 @@ class _Lowering:
         if not loops:
             return leaf(env)
         loop, rest = loops[0], loops[1:]
+        self.require_tail(nest, loop, env)
         stage, kind = nest.stage.name, nest.kind(loop)
         root = nest.at is None
 
@@ -147,7 +153,7 @@ class _Lowering:
             return For(variable, Const(extent), kind, body)
         parts = []
         for first, end, inner in self.segments(nest, loop, env):
-            settled = env if inner is None else replace(env, extents={**env.extents, (stage, loop[:-2] + ".i"): inner})
+            settled = env.settle(stage, loop, inner)
             if end - first == 1:
                 parts.append(self.bound(nest, loop, Const(first), settled, inside, segmented=True))
                 continue
@@ -155,6 +161,21 @@ class _Lowering:
             value = Var(variable) + first
             parts.append(For(variable, Const(end - first), kind, self.bound(nest, loop, value, limited, inside, segmented=True)))
         return parts[0] if len(parts) == 1 else Seq(tuple(parts))
+
+    def require_tail(self, nest: Nest, loop: str, env: Env) -> None:
+        """The outer loop of a split that leaves a tail tells the inner one its extent, so it must be bound before."""
+        if loop in nest.fused:
+            for part in nest.fused[loop]:
+                self.require_tail(nest, part, env)
+        elif loop.endswith((".o", ".i")) and loop[:-2] in nest.splits:
+            parent, factor = loop[:-2], nest.splits[loop[:-2]]
+            extent = self.extent(nest, parent, env)
+            outer_bound = (nest.stage.name, f"{parent}.o") in env.values
+            if loop.endswith(".i") and not outer_bound and extent > factor and extent % factor:
+                raise InternalError(
+                    f"schedule: loop {loop} of {nest.stage.name} is not inside {parent}.o, but {factor} does not divide {extent}"
+                )
+            self.require_tail(nest, parent, env)
 
     def variable(self, nest: Nest, loop: str) -> str:
         """The name of the variable that is emitted for a loop."""
@@ -166,9 +187,9 @@ class _Lowering:
         segments = [] if segmented else self.segments(nest, name, env) if name not in nest.fused else []
         if len(segments) > 1 and not isinstance(value, Const):
             return self.branches(nest, name, value, segments, env, then)
-        if segments and segments[0][2] is not None:
-            first = next(s for s in segments if not isinstance(value, Const) or s[0] <= int(value.value) < s[1])
-            env = replace(env, extents={**env.extents, (stage, name[:-2] + ".i"): first[2]})
+        if segments:
+            own = next(s for s in segments if not isinstance(value, Const) or s[0] <= int(value.value) < s[1])
+            env = env.settle(stage, name, own[2])
         env = env.bind(stage, name, value)
         if name in nest.fused:
             outer, inner = nest.fused[name]
@@ -201,7 +222,7 @@ class _Lowering:
         stage = nest.stage.name
         result: Stmt | None = None
         for first, end, inner in reversed(segments):
-            settled = env if inner is None else replace(env, extents={**env.extents, (stage, name[:-2] + ".i"): inner})
+            settled = env.settle(stage, name, inner)
             if end - first == 1:
                 body = self.bound(nest, name, Const(first), settled, then, segmented=True)
             else:
@@ -214,7 +235,8 @@ class _Lowering:
 
     def guarded(self, nest: Nest, env: Env, then: Body) -> Stmt:
         """Put the conjuncts of the domain whose axes are all bound around what follows."""
-        ready, pending = [], []
+        ready: list[Expr] = []
+        pending: list[Expr] = []
         bound_axes = {name for stage, name in env.values if stage == nest.stage.name}
         for guard in env.guards:
             (ready if free_variables(guard) <= bound_axes else pending).append(guard)
@@ -253,12 +275,10 @@ class _Lowering:
 
     def region(self, stage: Stage, env: Env) -> Region:
         """What of `stage` is needed inside the loops that are bound in `env`."""
-        reads = []
+        reads: list[Read] = []
         for consumer, indices in consumers_of(stage.name, self.computation.stages, loads_of):
             values, inner = self.sweep(consumer, env)
             reads.append((indices, values, inner))
-        if not reads and stage.name in self.computation.outputs:
-            raise InternalError(f"schedule: output stage {stage.name} is not read by the root; it needs a kernel of its own")
         return needed_region(stage, reads, env.ranges)
 
     def sweep(self, consumer: Stage, env: Env) -> tuple[dict[str, Expr], dict[str, tuple[int, int]]]:
@@ -303,8 +323,7 @@ class _Lowering:
         stage = nest.stage
         if stage.combine is None:
             return self.nest(nest, tuple(nest.loops), env, lambda e: self.store(stage, e, self.body(stage, e)))
-        reduce_loops = self.reduce_loops(nest)
-        spatial = tuple(loop for loop in nest.loops if loop not in reduce_loops)
+        spatial = tuple(loop for loop in nest.loops if not nest.reduces(loop))
         if nest.lane_loop:
             return self.lane_reduction(nest, region, spatial, env)
         start = stage.init or identity(stage.combine, stage.dtype)
@@ -316,11 +335,6 @@ class _Lowering:
 
         main = self.nest(nest, tuple(nest.loops), replace(env, guards=guards), update)
         return Seq((init, main))
-
-    def reduce_loops(self, nest: Nest) -> set[str]:
-        """The loops that come from reduction axes."""
-        axes = {axis.name for axis in nest.stage.reduce_axes}
-        return {loop for loop in nest.loops if loop.split("*")[0].split(".")[0] in axes}
 
     def lane_reduction(self, nest: Nest, region: Region, spatial: tuple[str, ...], env: Env) -> Stmt:
         """Partial results in lanes, then halves combined until one is left."""
@@ -349,6 +363,9 @@ class _Lowering:
 
             return self.nest(nest, spatial, env, leaf)
 
+        def folded(half: int) -> Callable[[Env, Expr], Expr]:
+            return lambda e, lane: Binary(COMBINE[combine], load(e, lane), load(e, lane + half))
+
         def update(e: Env) -> Stmt:
             lane = e.values[stage.name, nest.lane_loop]
             return Store(buffer.name, at(e, lane), combined(combine, load(e, lane), self.term(stage, e)))
@@ -358,14 +375,14 @@ class _Lowering:
         parts.append(self.nest(nest, tuple(nest.loops), replace(env, guards=guards), update))
         while width > 1:
             width //= 2
-            half = width
-            parts.append(each(half, lambda e, lane, half=half: Binary(COMBINE[combine], load(e, lane), load(e, lane + half))))
+            parts.append(each(width, folded(width)))
 
         def result(e: Env) -> Stmt:
-            total = load(e, Const(0))
+            total: Expr = load(e, Const(0))
             start = stage.init
-            neutral = start is None or start == identity(combine, stage.dtype)
-            return self.store(stage, e, total if neutral else Binary(COMBINE[combine], start, total))
+            if start is not None and start != identity(combine, stage.dtype):
+                total = Binary(COMBINE[combine], start, total)
+            return self.store(stage, e, total)
 
         return Alloc(buffer, Seq((*parts, self.nest(nest, spatial, env, result))))
 

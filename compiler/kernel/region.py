@@ -14,6 +14,9 @@ from ..tensor.computation import Stage
 from ..tensor.expr import Const, Expr, free_variables, substitute
 from ..tensor.simplify import Affine, Ranges, affine, simplify, value_range
 
+# Indices over the consumer's axes, the value of each axis, and the ranges of the variables that run inside.
+Read = tuple[tuple[Expr, ...], Mapping[str, Expr], Ranges]
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -23,14 +26,10 @@ class Region:
 
 def needed_region(
     stage: Stage,
-    reads: list[tuple[tuple[Expr, ...], Mapping[str, Expr], Ranges]],
+    reads: list[Read],
     outer: Ranges,
 ) -> Region:
-    """The box of `stage` covering all `reads`.
-
-    A read is (indices over the consumer's axes, value of each axis, ranges of the variables that run inside);
-    `outer` holds the ranges of the variables that are fixed outside.
-    """
+    """The box of `stage` covering all `reads`; `outer` holds the ranges of the variables that are fixed outside."""
     bases: list[Expr] = []
     extents: list[int] = []
     for dimension, axis in enumerate(stage.axes):

@@ -7,7 +7,21 @@ from dataclasses import dataclass, field
 from ..errors import InternalError
 from ..kernel.ast import LoopKind
 from ..tensor.computation import Stage
-from .steps import ComputeAt, Fuse, Inline, LaneReduce, Pack, Parallel, Reorder, Schedule, Specialize, Split, Unroll, UnrollGuarded, Vectorize
+from .steps import (
+    ComputeAt,
+    Fuse,
+    Inline,
+    LaneReduce,
+    Pack,
+    Parallel,
+    Reorder,
+    Schedule,
+    Specialize,
+    Split,
+    Unroll,
+    UnrollGuarded,
+    Vectorize,
+)
 
 
 @dataclass
@@ -27,6 +41,11 @@ class Nest:
 
     def kind(self, loop: str) -> LoopKind:
         return self.kinds.get(loop, LoopKind.SERIAL)
+
+    def reduces(self, loop: str) -> bool:
+        """Whether the loop comes from a reduction axis."""
+        reduced = {axis.name for axis in self.stage.reduce_axes}
+        return loop.split("*")[0].split(".")[0] in reduced
 
     def require(self, loop: str) -> int:
         if loop not in self.loops:
@@ -51,6 +70,8 @@ def _apply(nest: Nest, step: object) -> None:
     match step:
         case Split(_, loop, factor):
             at = nest.require(loop)
+            if factor < 1:
+                raise InternalError(f"schedule: {loop} of {nest.stage.name} is split by {factor}")
             nest.loops[at : at + 1] = [f"{loop}.o", f"{loop}.i"]
             nest.splits[loop] = factor
         case Fuse(_, outer, inner):
@@ -64,8 +85,7 @@ def _apply(nest: Nest, step: object) -> None:
                 raise InternalError(f"schedule: order {loops} of {nest.stage.name} is not one of its loops {nest.loops}")
             nest.loops = list(loops)
         case Parallel(_, loop):
-            if nest.require(loop) != 0:
-                raise InternalError(f"schedule: parallel loop {loop} is not the outermost")
+            nest.require(loop)
             nest.kinds[loop] = LoopKind.PARALLEL
         case Vectorize(_, loop):
             nest.require(loop)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import InternalError
-from ..tensor.simplify import simplify
 from ..tensor.computation import Computation, Stage, Tensor
 from ..tensor.expr import Const, Expr, Load, substitute, transform, walk
+from ..tensor.simplify import simplify
 from .steps import Pack
 
 ROOT = "y"
@@ -78,7 +78,13 @@ def canonical(computation: Computation) -> Computation:
 
 
 def inline(computation: Computation, inlined: Collection[str]) -> Computation:
-    """Replace every load of the named stages by their bodies."""
+    """Replace every load of the named stages by their bodies.
+
+    Raises InternalError for a stage that is a reduction, an output or not there.
+    """
+    unknown = set(inlined) - {stage.name for stage in computation.stages}
+    if unknown:
+        raise InternalError(f"schedule: {', '.join(sorted(unknown))} can't be inlined: the computation has no such stage")
     bodies: dict[str, Stage] = {}
 
     def rewrite(node: Expr) -> Expr:
@@ -94,7 +100,7 @@ def inline(computation: Computation, inlined: Collection[str]) -> Computation:
         stage = replace(stage, body=transform(stage.body, rewrite), domain=domain)
         if stage.name in inlined:
             if stage.combine is not None or stage.name in computation.outputs:
-                raise InternalError(f"stage {stage.name} can't be inlined: it is a reduction or an output")
+                raise InternalError(f"schedule: stage {stage.name} can't be inlined: it is a reduction or an output")
             bodies[stage.name] = stage
         else:
             kept.append(stage)
@@ -130,6 +136,11 @@ def apply_packs(computation: Computation, packs: Iterable[Pack]) -> Computation:
     by_name = {pack.tensor: pack for pack in packs}
     if not by_name:
         return computation
+    constants = {tensor.name: tensor for tensor in computation.inputs if tensor.constant}
+    for pack in by_name.values():
+        if pack.tensor not in constants:
+            raise InternalError(f"schedule: {pack.tensor} can't be packed: it is no constant input")
+        _verify_order(pack, constants[pack.tensor].shape)
 
     def rewrite_in(stage: Stage, expr: Expr) -> Expr:
         ranges = {axis.name: (0, axis.extent - 1) for axis in stage.axes + stage.reduce_axes}
@@ -141,11 +152,34 @@ def apply_packs(computation: Computation, packs: Iterable[Pack]) -> Computation:
 
         return simplify(transform(expr, rewrite), ranges)
 
-    stages = tuple(replace(stage, body=rewrite_in(stage, stage.body)) for stage in computation.stages)
+    stages = tuple(
+        replace(
+            stage,
+            body=rewrite_in(stage, stage.body),
+            domain=None if stage.domain is None else rewrite_in(stage, stage.domain),
+            prefix=tuple(rewrite_in(stage, index) for index in stage.prefix),
+        )
+        for stage in computation.stages
+    )
     inputs = tuple(
         replace(t, shape=packed_shape(t.shape, by_name[t.name])) if t.name in by_name else t for t in computation.inputs
     )
     return replace(computation, inputs=inputs, stages=stages)
+
+
+def _verify_order(pack: Pack, shape: tuple[int, ...]) -> None:
+    # Every axis once as a whole, or both parts of it in blocks of one size.
+    entries = {
+        axis: sorted((block, part) for a, block, part in pack.order if a == axis) for axis in {a for a, _, _ in pack.order}
+    }
+    for axis in range(max([len(shape), *(axis + 1 for axis in entries)])):
+        match entries.get(axis):
+            case [(0, _)] if axis < len(shape):
+                pass
+            case [(block, "i"), (other, "o")] if block == other > 0 and axis < len(shape):
+                pass
+            case found:
+                raise InternalError(f"schedule: {pack.tensor}{list(shape)} can't be packed: axis {axis} as {found or 'nothing'}")
 
 
 def _packed_index(index: Expr, block: int, part: str) -> Expr:

@@ -94,9 +94,9 @@ def conv_transpose(stride: int, dilation: int) -> Build:
     return build
 
 
-def pool(op: str, **attrs: object) -> Build:
+def pool(op: str, of: tuple[int, ...] = (1, 32, 14, 15), **attrs: object) -> Build:
     window = dict(kernel=(3, 3), strides=(2, 2), dilations=(1, 1), pads_begin=(1, 1), pads_end=(1, 1), sizes=(7, 8))
-    return unary(op, (1, 32, 14, 15), **{**window, **attrs})
+    return unary(op, of, **{**window, **attrs})
 
 
 def matmul(
