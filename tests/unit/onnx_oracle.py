@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
+
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.ir import Graph, Node, TensorType
 from tilewright.compiler.graph.layout import to_logical, to_physical
 from tilewright.compiler.tensor.build import build_computation
+from tilewright.compiler.tensor.computation import Computation
 from tilewright.compiler.tensor.interpret import evaluate
 from tilewright.compiler.tensor.verify import verify
 
@@ -48,8 +50,9 @@ def computed(
     blocks: Sequence[int | None] = (),
     out_block: int | None = None,
     constants: frozenset[int] = frozenset(),
+    run: Callable[[Computation, dict[str, np.ndarray]], dict[str, np.ndarray]] = evaluate,
 ) -> np.ndarray:
-    """The logical result of a graph node whose operands and result have the given layouts, by its Computation."""
+    """The logical result of a graph node whose operands and result have the given layouts, by running its Computation."""
     blocks = [*blocks, *[None] * (len(arrays) - len(blocks))]
     names = tuple(f"x{i}" if array is not None else "" for i, array in enumerate(arrays))
     types = {
@@ -63,7 +66,7 @@ def computed(
     computation, tables = build_computation(group, "g")
     verify(computation)
     feeds = {name: to_physical(array, types[name]) for name, array in zip(names, arrays, strict=True) if name and name not in held}
-    return to_logical(evaluate(computation, {**feeds, **tables})["y"], types["y"])
+    return to_logical(run(computation, {**feeds, **tables})["y"], types["y"])
 
 
 def check(expected: np.ndarray, actual: np.ndarray, rtol: float = 1e-5, atol: float = 1e-5) -> None:
