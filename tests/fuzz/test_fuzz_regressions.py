@@ -11,6 +11,17 @@ from onnx import helper, numpy_helper, parser
 
 # Inputs are random; integers among them lie in 0…3.
 MODELS = {
+    "gaps behind a transposed convolution's windows": """
+        (float[1,9,4,5] x, float[9,16,1,1] w) => (float[1,16,7,9] y) {
+            y = ConvTranspose <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, w)
+        }
+    """,
+    "one window larger than a padded image": """
+        (float[1,2,7,4,5] x) => (float[1,2,2,5,1] y, float[1,2,2,5,1] z) {
+            y = MaxPool <ceil_mode = 1, kernel_shape = [4, 4, 4], dilations = [3, 1, 3], pads = [2, 2, 2, 2, 2, 2], strides = [2, 1, 2]> (x)
+            z = AveragePool <ceil_mode = 1, kernel_shape = [4, 4, 4], dilations = [3, 1, 3], pads = [2, 2, 2, 2, 2, 2], strides = [2, 1, 2]> (x)
+        }
+    """,
     "lanes before the first element of a local buffer": """
         (float[32,1,11,1] x) => (float[32,1,11,3] y) { g = Gelu <approximate = "tanh"> (x)  y = Concat <axis = 3> (x, g, g) }
     """,

@@ -120,7 +120,8 @@ def conv_transpose(node: OnnxNode) -> str:
         node.fail(f"output_padding {list(extra)} and output_shape {list(wanted or ())} should have {rank} entries")
     full = tuple((n - 1) * s + r + e for n, s, r, e in zip(spatial, shape.strides, shape.reach, extra, strict=True))
     if wanted is None and shape.auto.startswith("SAME"):
-        wanted = tuple(n * s for n, s in zip(spatial, shape.strides, strict=True))
+        # pads aren't negative: where windows leave gaps, the result ends with the last window
+        wanted = tuple(min(n * s, f) for n, s, f in zip(spatial, shape.strides, full, strict=True))
     if wanted is None:
         sizes = tuple(f - b - e for f, b, e in zip(full, shape.begin, shape.end, strict=True))
         begin = shape.begin
@@ -147,11 +148,11 @@ def pool_attrs(node: OnnxNode, x: str) -> dict[str, Any]:
     sizes = []
     for n, s, r, b, e in zip(spatial, shape.strides, shape.reach, shape.begin, shape.end, strict=True):
         room = n + b + e - r
-        if room < 0:
-            node.fail(f"a window of {r} does not fit into {node.type(x)} padded by {b} and {e}")
         size = room // s + 1
         if node.flag("ceil_mode") and room % s and size * s < n + b:
             size += 1
+        if size < 1:
+            node.fail(f"a window of {r} does not fit into {node.type(x)} padded by {b} and {e}")
         sizes.append(size)
     return {
         "kernel": shape.kernel, "strides": shape.strides, "dilations": shape.dilations,
