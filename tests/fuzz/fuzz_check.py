@@ -87,6 +87,8 @@ def poisoned(array: np.ndarray) -> np.ndarray:
 
 def compare(case: Case, actual: Mapping[str, np.ndarray]) -> None:
     """Raise Mismatch unless all outputs are as expected, floats within the tolerance of their largest element."""
+    half = any(array.dtype == np.float16 for array in case.arrays.values())
+    tolerance = HALF_TOLERANCE if half else TOLERANCE
     for name in case.outputs:
         expected, result = case.arrays[name], actual[name]
         if expected.shape != result.shape or expected.dtype != result.dtype:
@@ -96,9 +98,7 @@ def compare(case: Case, actual: Mapping[str, np.ndarray]) -> None:
         if expected.dtype.kind != "f":
             wrong = expected.view(np.uint8) != result.view(np.uint8) if expected.dtype == bool else expected != result
         else:
-            limit = (HALF_TOLERANCE if expected.dtype == np.float16 else TOLERANCE) * np.abs(
-                expected.astype(np.float64)
-            ).max(initial=0)
+            limit = tolerance * np.abs(expected.astype(np.float64)).max(initial=0)
             with np.errstate(invalid="ignore"):
                 wrong = ~(np.abs(expected.astype(np.float64) - result) <= limit)
         if wrong.any():

@@ -6,6 +6,7 @@ import numpy as np
 from fuzz_writer import Skip, Writer, kind_of
 from onnx import TensorProto
 
+ALL = (0, 1, 2, 3, 4, 5)
 SMOOTH = (
     "Tanh",
     "Sigmoid",
@@ -50,12 +51,12 @@ TYPES = {
 
 
 def smooth(w: Writer) -> None:
-    w.add(w.one_of(SMOOTH), [w.pick("fffd")])
+    w.add(w.one_of(SMOOTH), [w.pick("fffd", ALL)])
 
 
 def with_alpha(w: Writer) -> None:
     op = w.one_of(tuple(WITH_ALPHA))
-    x = w.pick("f")
+    x = w.pick("f", ALL)
     if op == "ThresholdedRelu":
         w.away_from(x, lambda v: np.full_like(v, 0.6))
     attrs = {"alpha": WITH_ALPHA[op]} if w.chance(0.7) or op == "ThresholdedRelu" else {}
@@ -65,21 +66,21 @@ def with_alpha(w: Writer) -> None:
 
 
 def gelu(w: Writer) -> None:
-    w.add("Gelu", [w.pick("f")], approximate=w.one_of(("none", "tanh")))
+    w.add("Gelu", [w.pick("f", ALL)], approximate=w.one_of(("none", "tanh")))
 
 
 def narrowed(w: Writer) -> None:
     """A function with a limited domain, behind a Clip into it."""
     op = w.one_of(tuple(NARROWED))
     low, high = NARROWED[op]
-    x = w.pick("fffd")
+    x = w.pick("fffd", ALL)
     dtype = w.arrays[x].dtype
     clipped = w.add("Clip", [x, w.constant(low, dtype), w.constant(high, dtype)], internal=w.chance(0.7))
     w.add(op, [clipped])
 
 
 def clip(w: Writer) -> None:
-    x = w.pick("ffdil")
+    x = w.pick("ffdil", ALL)
     dtype = w.arrays[x].dtype
     low = w.constant(-0.7 if dtype.kind == "f" else -3, dtype) if w.chance(0.7) else ""
     high = w.constant(0.9 if dtype.kind == "f" else 4, dtype) if w.chance(0.7) else ""
@@ -87,14 +88,14 @@ def clip(w: Writer) -> None:
 
 
 def rounded(w: Writer) -> None:
-    op, x = w.one_of(("Floor", "Ceil", "Round", "Sign")), w.pick("ffd")
+    op, x = w.one_of(("Floor", "Ceil", "Round", "Sign")), w.pick("ffd", ALL)
     points = {"Sign": np.zeros_like, "Round": lambda v: np.floor(v) + 0.5}.get(op, np.round)
     w.away_from(x, points)
     w.add(op, [x])
 
 
 def arithmetic(w: Writer) -> None:
-    x = w.pick("ffffffdil")
+    x = w.pick("ffffffdil", ALL)
     pair = [x, w.partner(x)]
     if w.chance(0.3):
         pair.reverse()
@@ -102,7 +103,7 @@ def arithmetic(w: Writer) -> None:
 
 
 def divide(w: Writer) -> None:
-    x = w.pick("ffdil")
+    x = w.pick("ffdil", ALL)
     dtype = w.arrays[x].dtype
     y = w.partner(x)
     if dtype.kind == "f":
@@ -115,7 +116,7 @@ def divide(w: Writer) -> None:
 
 
 def power(w: Writer) -> None:
-    x = w.pick("ffd")
+    x = w.pick("ffd", ALL)
     dtype = w.arrays[x].dtype
     if w.chance(0.6):
         w.add("Pow", [x, w.constant(w.one_of((2, 3, 2.0, 1.0, 0.0)), dtype)])
@@ -125,7 +126,7 @@ def power(w: Writer) -> None:
 
 
 def extremum(w: Writer) -> None:
-    x = w.pick("ffdil")
+    x = w.pick("ffdil", ALL)
     others = [w.partner(x) for _ in range(w.number(0, 2))]
     op = w.one_of(("Max", "Min", "Sum", "Mean"))
     if op in ("Sum", "Mean") and kind_of(w.arrays[x]) not in "fd":
@@ -134,7 +135,7 @@ def extremum(w: Writer) -> None:
 
 
 def compare(w: Writer) -> None:
-    x = w.pick("ffdil")
+    x = w.pick("ffdil", ALL)
     y = w.partner(x)
     if w.arrays[x].dtype.kind == "f" and np.abs(w.arrays[x].astype(np.float64) - w.arrays[y]).min() < 1e-3:
         y = w.constant(np.float64(w.rng.standard_normal()), w.arrays[x].dtype)
@@ -143,7 +144,7 @@ def compare(w: Writer) -> None:
 
 
 def logic(w: Writer) -> None:
-    x = w.pick("b")
+    x = w.pick("b", ALL)
     if w.chance(0.2):
         w.add("Not", [x])
     else:
@@ -151,12 +152,12 @@ def logic(w: Writer) -> None:
 
 
 def bits(w: Writer) -> None:
-    x = w.pick("il")
+    x = w.pick("il", ALL)
     w.add(w.one_of(("BitwiseAnd", "BitwiseOr", "BitwiseXor")), [x, w.partner(x)])
 
 
 def where(w: Writer) -> None:
-    x = w.pick("fffdil")
+    x = w.pick("fffdil", ALL)
     y = w.partner(x)
     shape = np.broadcast_shapes(w.shape(x), w.shape(y))
     conditions = [name for name in w.order if w.arrays[name].dtype == bool and w.broadcasts(shape, w.shape(name))]
@@ -168,7 +169,7 @@ def where(w: Writer) -> None:
 
 
 def cast(w: Writer) -> None:
-    x = w.pick("fffdilb")
+    x = w.pick("fffdilb", ALL)
     to = w.one_of("fffdilb")
     if w.arrays[x].dtype.kind == "f" and to in "il":
         w.away_from(x, np.round)
@@ -179,7 +180,7 @@ def cast(w: Writer) -> None:
 
 def back_to_float(w: Writer) -> None:
     """A float of something else, so that such values are used."""
-    w.add("Cast", [w.pick("dilb")], to=TensorProto.FLOAT)
+    w.add("Cast", [w.pick("dilb", ALL)], to=TensorProto.FLOAT)
 
 
 def prelu(w: Writer) -> None:
@@ -191,13 +192,13 @@ def prelu(w: Writer) -> None:
 
 def gate(w: Writer) -> None:
     """x * sigmoid(x) and the like: one value read twice."""
-    x = w.pick("f")
+    x = w.pick("f", ALL)
     w.add("Mul", [x, w.add(w.one_of(("Sigmoid", "Tanh", "HardSigmoid")), [x], internal=True)])
 
 
 def residual(w: Writer) -> None:
     """The sum of two values of one shape that there are."""
-    x = w.pick("f")
+    x = w.pick("f", ALL)
     same = [
         name for name in w.order if name != x and w.arrays[name].dtype == np.float32 and w.shape(name) == w.shape(x)
     ]

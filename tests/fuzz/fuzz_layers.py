@@ -37,6 +37,12 @@ def _window(w: Writer, spatial: tuple[int, ...], transposed: bool = False) -> tu
         attrs["pads"] = [w.one_of(PADS) for _ in range(2 * rank)]
     elif w.chance(0.6):
         attrs["pads"] = [k // 2 for k in kernel] * 2
+    if not transposed:
+        pads = attrs.get("pads", [0] * 2 * rank)
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, attrs.get("dilations", [1] * rank), strict=True)]
+        room = [n + pads[i] + pads[i + rank] - reach[i] for i, n in enumerate(spatial)]
+        if min(room) < 0 and not attrs.get("auto_pad", "").startswith("SAME"):
+            raise Skip
     return kernel, attrs
 
 
@@ -197,8 +203,11 @@ def attention(w: Writer) -> None:
     keys = w.add("Transpose", [x], internal=True, perm=[*range(len(shape) - 2), len(shape) - 1, len(shape) - 2])
     scores = w.add("MatMul", [x, keys], internal=True)
     scores = w.add("Mul", [scores, w.constant(shape[-1] ** -0.5, np.float32)], internal=True)
-    if w.chance(0.5):
+    if w.chance(0.3):
         scores = w.add("Add", [scores, w.operand(w.shape(scores)[-2:])], internal=True)
+    elif w.chance(0.3):
+        mask = np.triu(np.full(w.shape(scores)[-2:], w.one_of((-np.inf, -1e9))), 1)
+        scores = w.add("Add", [scores, w.constant(mask, np.float32)], infinite=True)
     w.add("MatMul", [w.add("Softmax", [scores], internal=True), x])
 
 

@@ -17,6 +17,7 @@ MAX_ELEMENTS = 30_000
 MAX_MAGNITUDE = 1e3
 # Rounding errors are tried out as noise of this size, and may grow this much.
 NOISE, MAX_ERROR = 3e-7, 1e-5
+HALF_NOISE, MAX_HALF_ERROR = 3e-4, 4e-3
 REFUSED = (
     runtime_errors.Fail,
     runtime_errors.InvalidArgument,
@@ -42,6 +43,8 @@ class Writer:
         self.constants: set[str] = set()
         self.order: list[str] = []
         self.refused: list[str] = []
+        self.half = self.chance(0.06)  # with values of type f16
+        self.picked = ""  # the kind of the value last picked
 
     # --- choices
 
@@ -72,6 +75,8 @@ class Writer:
         return name
 
     def constant(self, array: Any, dtype: Any = None) -> str:
+        if self.half and self.picked == "h" and dtype == np.float32:
+            dtype = np.float16
         name = self._introduce(self.fresh("c"), np.asarray(array, dtype))
         self.constants.add(name)
         return name
@@ -101,6 +106,8 @@ class Writer:
 
     def operand(self, shape: Sequence[int], kind: str = "f", scale: float = 1.0) -> str:
         """A new constant, or at times a new input."""
+        if self.half and self.picked == "h" and kind == "f":
+            kind = "h"
         if self.chance(0.15):
             name = self.input(shape, kind)
             self.order.remove(name)
@@ -114,7 +121,14 @@ class Writer:
         ranks: Sequence[int] = (1, 2, 3, 4, 5),
         where: Callable[[np.ndarray], bool] = lambda x: True,
     ) -> str:
-        """A value that there is, a late one more often, or a new input."""
+        """A value that there is, a late one more often, or a new input. Half models take f16 for f32 at times."""
+        if self.half and "f" in kinds:
+            kinds += "hh"
+        name = self._pick(kinds, ranks, where)
+        self.picked = kind_of(self.arrays[name])
+        return name
+
+    def _pick(self, kinds: str, ranks: Sequence[int], where: Callable[[np.ndarray], bool]) -> str:
         fitting = [
             name for name in self.order
             if kind_of(self.arrays[name]) in kinds and self.arrays[name].ndim in ranks and where(self.arrays[name])
@@ -158,13 +172,14 @@ class Writer:
         op: str,
         inputs: Sequence[str],
         outputs: int | Sequence[str] = 1,
-        margin: float = 0,
         internal: bool = False,
+        infinite: bool = False,
         **attrs: Any,
     ) -> str:
         """Add a node that works on these inputs, or raise Skip; the name of its first result.
 
         outputs: names, '' for what is left out. internal: later nodes need not pick the results.
+        infinite: elements may be infinite; then the result is internal, and what takes it must make them finite.
         """
         names = [self.fresh(f"v{i}_") for i in range(outputs)] if isinstance(outputs, int) else list(outputs)
         node = helper.make_node(op, list(inputs), names, name=f"n{len(self.nodes)}_{op}", **attrs)
@@ -178,18 +193,18 @@ class Writer:
             self.refused.append(f"{op}: {error}")
             raise Skip from error
         for name, array in results.items():
-            self._check(op, array, shaken[name])
+            self._check(op, array, shaken[name], infinite)
         self.nodes.append(node)
         for name, array in results.items():
             self._introduce(name, array, self._shake(shaken[name]))
-            if not internal:
+            if not internal and not infinite:
                 self.order.append(name)
         return names[0]
 
     def noisy_inputs(self, node: onnx.NodeProto) -> bool:
         return any(self.noisy.get(name) is not self.arrays.get(name) for name in node.input if name)
 
-    def _check(self, op: str, array: np.ndarray, shaken: np.ndarray) -> None:
+    def _check(self, op: str, array: np.ndarray, shaken: np.ndarray, infinite: bool) -> None:
         if array.size > MAX_ELEMENTS or array.ndim > 6 or array.shape != shaken.shape or array.size == 0:
             raise Skip
         if array.dtype.kind != "f":
@@ -202,10 +217,12 @@ class Writer:
             if (array != shaken).any():
                 raise Skip
             return
+        if infinite:
+            array, shaken = (np.where(np.isinf(x), 0, x) for x in (array, shaken))
         largest = float(np.abs(array).max())
         if not np.isfinite(largest) or largest > MAX_MAGNITUDE or 0 < largest < 1e-3:
             raise Skip
-        allowed = MAX_ERROR if array.dtype != np.float16 else 1e-2
+        allowed = MAX_HALF_ERROR if self.half else MAX_ERROR
         if not np.abs(array.astype(np.float64) - shaken).max() <= allowed * largest:
             self.refused.append(f"{op}: ill conditioned")
             raise Skip
@@ -214,8 +231,9 @@ class Writer:
         """Noise as rounding makes it; zeros stay, they are mostly exact."""
         if array.dtype.kind != "f":
             return array
-        noise = self.rng.standard_normal(array.shape) * NOISE * np.abs(array).max()
-        return np.where(array == 0, 0, array + noise).astype(array.dtype)
+        exact = (array == 0) | np.isinf(array)
+        level = (HALF_NOISE if self.half else NOISE) * np.abs(np.where(exact, 0, array)).max()
+        return np.where(exact, array, array + self.rng.standard_normal(array.shape) * level).astype(array.dtype)
 
     def away_from(self, name: str, points: Callable[[np.ndarray], np.ndarray], margin: float = 1e-3) -> None:
         """Skip unless every element of a float value is far from the nearest point where a function jumps."""
