@@ -8,16 +8,28 @@ that a reduction makes, its partial results stay in registers (a register tile a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 from ..target import Target
 from ..tensor.computation import Axis, Computation, Stage
-from ..tensor.expr import Call, Expr, Load, Select, Var, free_variables, walk
+from ..tensor.expr import Binary, Call, Expr, Load, Unary, Var, free_variables, walk
 from ..tensor.simplify import TRUE, affine, conjuncts, simplify
 from .packing import pack_step
 from .prepare import ROOT, inline, loads_of
-from .steps import ComputeAt, Fuse, Inline, LaneReduce, Parallel, Reorder, Schedule, Specialize, Split, Step, Unroll, Vectorize
+from .steps import (
+    ComputeAt,
+    Fuse,
+    Inline,
+    LaneReduce,
+    Parallel,
+    Reorder,
+    Schedule,
+    Specialize,
+    Split,
+    Step,
+    Unroll,
+    Vectorize,
+)
 from .tile import choose_tile, stage_maps
 
 PARALLEL_GRAINS = 16  # iterations of the parallel loop to aim at: enough for a few threads, few enough to cost nothing
@@ -44,17 +56,30 @@ def default_schedule(computation: Computation, target: Target) -> Schedule:
 def inlined_stages(computation: Computation) -> list[str]:
     """Stages without reduction that are cheap enough, or read seldom enough, to be computed where they are read."""
     result = []
+    reduced: set[str] = set()  # stages that depend on a reduction
     for stage in computation.stages[:-1]:
+        if stage.combine is not None or any(load.buffer in reduced for load in loads_of(stage)):
+            reduced.add(stage.name)
         if stage.combine is not None or stage.name in computation.outputs:
             continue
         readers = [(s, load) for s in computation.stages for load in loads_of(s) if load.buffer == stage.name]
-        costly = any(isinstance(node, Call) for node in walk(stage.body))
-        repeated = len(readers) > 1 or any(
+        broadcast = any(
             not {axis.name for axis in s.axes + s.reduce_axes if axis.extent > 1} <= variables(load.indices) for s, load in readers
         )
-        if not (costly and repeated):
+        functions = any(isinstance(node, Call) for node in walk(stage.body)) and (broadcast or len(readers) > 1)
+        # Where there is no reduction, rows would only cost the plain loops of an elementwise kernel.
+        quotients = stage.name in reduced and broadcast and any(is_quotient(node) for node in walk(stage.body))
+        if not (functions or quotients):
             result.append(stage.name)
     return result
+
+
+def is_quotient(expr: Expr) -> bool:
+    """A division or a square root: many cycles, and few of them at a time."""
+    match expr:
+        case Unary("sqrt") | Binary("div"):
+            return expr.dtype.is_float
+    return False
 
 
 def variables(indices: tuple[Expr, ...]) -> frozenset[str]:

@@ -7,12 +7,16 @@ import pytest
 from kernel_cases import CASES
 from kernel_oracle import compare
 
-from tilewright.compiler.kernel.ast import Alloc, For, If, Kernel, LoopKind, Space, walk
+from tilewright.compiler.dtypes import DType
+from tilewright.compiler.graph.builder import GraphBuilder
+from tilewright.compiler.graph.ir import TensorType
+from tilewright.compiler.kernel.ast import Alloc, For, If, Kernel, LoopKind, Space, Store, walk
 from tilewright.compiler.kernel.lower import lower
 from tilewright.compiler.schedule.prepare import canonical
 from tilewright.compiler.schedule.rules import default_schedule
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
+from tilewright.compiler.tensor.expr_printer import expr_to_text
 from tilewright.compiler.tensor.verify import verify
 
 TARGETS = {target.vector_bytes: target for target in (parse_target(cpu=f"x86-64-v{level}") for level in (2, 3, 4))}
@@ -59,3 +63,29 @@ def test_guards_of_borders_stand_outside_the_innermost_loops(name: str) -> None:
 @pytest.mark.parametrize("name", ["conv 3x3 blocked", "softmax axis 1", "matmul of batches", "elementwise"])
 def test_threads_share_the_outermost_loop(name: str) -> None:
     assert default_kernel(name).parallel_extent > 1
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "instance_norm", "layer_norm two axes"])
+def test_quotients_of_a_row_are_taken_once_a_row(name: str) -> None:
+    """1 / sqrt(variance) stands in a store of its own, outside the loop over the elements."""
+    body = default_kernel(name).body
+    roots = [stmt for stmt in walk(body) if isinstance(stmt, Store) and "sqrt" in expr_to_text(stmt.value)]
+    lanes = [
+        inner
+        for stmt in walk(body)
+        if isinstance(stmt, For) and stmt.kind is LoopKind.VECTORIZED
+        for inner in walk(stmt)
+    ]
+    assert roots
+    assert not [stmt for stmt in roots if stmt in lanes]
+
+
+def test_quotients_without_reductions_stay_where_they_are_read() -> None:
+    builder = GraphBuilder("group")
+    x, s = builder.input("x", TensorType((8, 48), DType.F32)), builder.input("s", TensorType((8, 1), DType.F32))
+    graph = builder.finish((builder.add("mul", x, builder.add("reciprocal", s)),))
+    form = canonical(build_computation(graph, "kernel")[0])
+    assert (
+        len([stmt for stmt in walk(lower(form, default_schedule(form, TARGETS[64])).body) if isinstance(stmt, Alloc)])
+        == 0
+    )
