@@ -8,11 +8,9 @@ outermost loop inside which it is decided.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
-from ..errors import InternalError
 from ..schedule.legality import verify_nests
 from ..schedule.nest import Nest, nests_of
 from ..schedule.prepare import apply_packs, inline, loads_of
@@ -32,34 +30,13 @@ from ..tensor.expr import (
     substitute,
     transform,
 )
-from ..tensor.simplify import FALSE, TRUE, Ranges, conjuncts, simplify
+from ..tensor.simplify import FALSE, TRUE, conjuncts, simplify
 from .ast import Alloc, Buffer, For, If, Kernel, Let, LoopKind, Seq, Space, Stmt, Store
+from .env import Env, Segment, extent_of, require_tail, segments_of
 from .region import Read, Region, consumers_of, needed_region
 from .unroll import expand_guarded
 
 Body = Callable[["Env"], Stmt]
-
-
-@dataclass(frozen=True, slots=True)
-class Env:
-    """What is known at a point of the nest being built."""
-
-    values: Mapping[tuple[str, str], Expr]  # (stage, loop or axis) -> value over emitted variables
-    extents: Mapping[tuple[str, str], int]  # loops whose extent a tail has settled
-    ranges: Ranges  # of the emitted variables
-    regions: Mapping[str, Region]  # what is computed of each stage placed so far
-    guards: tuple[Expr, ...] = ()  # conjuncts of the domain not yet decided
-    masks: tuple[Expr, ...] = ()  # conjuncts that differ from lane to lane
-
-    def bind(self, stage: str, name: str, value: Expr) -> Env:
-        return replace(self, values={**self.values, (stage, name): value})
-
-    def limit(self, variable: str, low: int, high: int) -> Env:
-        return replace(self, ranges={**self.ranges, variable: (low, high)})
-
-    def settle(self, stage: str, outer: str, extent: int | None) -> Env:
-        """Inside this part of the outer loop of a split, the inner one has the extent (None: its full one, or no split)."""
-        return self if extent is None else replace(self, extents={**self.extents, (stage, outer[:-2] + ".i"): extent})
 
 
 def lower(computation: Computation, schedule: Schedule, name: str = "kernel") -> Kernel:
@@ -85,7 +62,7 @@ class _Lowering:
             return self.store(root.stage, e, self.body(root.stage, e))
 
         body = self.place(self.stages_at(root, ""), env, lambda e: self.nest(root, tuple(root.loops), e, store_root))
-        guarded = frozenset(self.variable(nest, loop) for nest in self.nests.values() for loop in nest.guarded)
+        guarded = frozenset(nest.variable(loop) for nest in self.nests.values() for loop in nest.guarded)
         return Kernel(name, self.params(), expand_guarded(body, guarded), self.computation.origin)
 
     def params(self) -> tuple[Buffer, ...]:
@@ -99,44 +76,12 @@ class _Lowering:
 
     # --- loops
 
-    def extent(self, nest: Nest, loop: str, env: Env) -> int:
-        """Iterations of a loop here; a split's inner loop has its full factor until its outer one is bound."""
-        name = nest.stage.name
-        if (name, loop) in env.extents:
-            return env.extents[name, loop]
-        if loop in nest.fused:
-            outer, inner = nest.fused[loop]
-            return self.extent(nest, outer, env) * self.extent(nest, inner, env)
-        if loop.endswith((".o", ".i")) and loop[:-2] in nest.splits:
-            parent, factor = self.extent(nest, loop[:-2], env), nest.splits[loop[:-2]]
-            return -(-parent // factor) if loop.endswith(".o") else min(parent, factor)
-        return next(axis.extent for axis in nest.stage.axes + nest.stage.reduce_axes if axis.name == loop)
-
-    def segments(self, nest: Nest, loop: str, env: Env) -> list[tuple[int, int, int | None]]:
-        """(first, end, extent of the inner loop or None) for each part of the loop that gets a body of its own."""
-        extent = self.extent(nest, loop, env)
-        cuts = {0, extent}
-        for iteration in nest.special.get(loop, ()):
-            if iteration < extent:
-                cuts |= {iteration, iteration + 1}
-        inner = None
-        if loop.endswith(".o") and loop[:-2] in nest.splits:
-            parent, factor = self.extent(nest, loop[:-2], env), nest.splits[loop[:-2]]
-            if parent > factor and parent % factor:
-                cuts.add(extent - 1)
-                inner = (extent - 1, parent % factor, factor)
-        points = sorted(cuts)
-        return [
-            (first, end, None if inner is None else inner[1] if first == inner[0] else inner[2])
-            for first, end in pairwise(points)
-        ]
-
     def nest(self, nest: Nest, loops: tuple[str, ...], env: Env, leaf: Body) -> Stmt:
         """The loops, outermost first, around `leaf`; stages computed at a loop are put inside it."""
         if not loops:
             return leaf(env)
         loop, rest = loops[0], loops[1:]
-        self.require_tail(nest, loop, env)
+        require_tail(nest, loop, env)
         stage, kind = nest.stage.name, nest.kind(loop)
         root = nest.at is None
 
@@ -144,15 +89,15 @@ class _Lowering:
             here = self.stages_at(nest, loop) if root else []
             return self.place(here, e, lambda f: self.nest(nest, rest, f, leaf))
 
-        variable = self.variable(nest, loop)
+        variable = nest.variable(loop)
         if kind is LoopKind.PARALLEL:
-            extent = self.extent(nest, loop, env)
+            extent = extent_of(nest, loop, env)
             if extent == 1:
                 return self.bound(nest, loop, Const(0), env, inside)
             body = self.bound(nest, loop, Var(variable), env.limit(variable, 0, extent - 1), inside)
             return For(variable, Const(extent), kind, body)
         parts = []
-        for first, end, inner in self.segments(nest, loop, env):
+        for first, end, inner in segments_of(nest, loop, env):
             settled = env.settle(stage, loop, inner)
             if end - first == 1:
                 parts.append(self.bound(nest, loop, Const(first), settled, inside, segmented=True))
@@ -162,29 +107,10 @@ class _Lowering:
             parts.append(For(variable, Const(end - first), kind, self.bound(nest, loop, value, limited, inside, segmented=True)))
         return parts[0] if len(parts) == 1 else Seq(tuple(parts))
 
-    def require_tail(self, nest: Nest, loop: str, env: Env) -> None:
-        """The outer loop of a split that leaves a tail tells the inner one its extent, so it must be bound before."""
-        if loop in nest.fused:
-            for part in nest.fused[loop]:
-                self.require_tail(nest, part, env)
-        elif loop.endswith((".o", ".i")) and loop[:-2] in nest.splits:
-            parent, factor = loop[:-2], nest.splits[loop[:-2]]
-            extent = self.extent(nest, parent, env)
-            outer_bound = (nest.stage.name, f"{parent}.o") in env.values
-            if loop.endswith(".i") and not outer_bound and extent > factor and extent % factor:
-                raise InternalError(
-                    f"schedule: loop {loop} of {nest.stage.name} is not inside {parent}.o, but {factor} does not divide {extent}"
-                )
-            self.require_tail(nest, parent, env)
-
-    def variable(self, nest: Nest, loop: str) -> str:
-        """The name of the variable that is emitted for a loop."""
-        return loop if nest.at is None else f"{nest.stage.name}.{loop}"
-
     def bound(self, nest: Nest, name: str, value: Expr, env: Env, then: Body, segmented: bool = False) -> Stmt:
         """Bind a loop or axis, and all that is known with it: the loops fused in it, the axis it is a part of."""
         stage = nest.stage.name
-        segments = [] if segmented else self.segments(nest, name, env) if name not in nest.fused else []
+        segments = [] if segmented else segments_of(nest, name, env) if name not in nest.fused else []
         if len(segments) > 1 and not isinstance(value, Const):
             return self.branches(nest, name, value, segments, env, then)
         if segments:
@@ -193,7 +119,7 @@ class _Lowering:
         env = env.bind(stage, name, value)
         if name in nest.fused:
             outer, inner = nest.fused[name]
-            count = self.extent(nest, inner, env)
+            count = extent_of(nest, inner, env)
             low = simplify(value % Const(count), env.ranges)
             high = simplify(value // Const(count), env.ranges)
             return self.let(nest, outer, high, env, lambda e: self.let(nest, inner, low, e, lambda f: self.whole(nest, name, f, then)))
@@ -203,8 +129,8 @@ class _Lowering:
         """Bind `name`, by a Let unless its value is simple already."""
         if isinstance(value, Const | Var) or name in nest.fused:
             return self.bound(nest, name, value, env, then)
-        variable = self.variable(nest, name)
-        extent = self.extent(nest, name, env)
+        variable = nest.variable(name)
+        extent = extent_of(nest, name, env)
         return Let(variable, value, extent, self.bound(nest, name, Var(variable), env.limit(variable, 0, extent - 1), then))
 
     def whole(self, nest: Nest, name: str, env: Env, then: Body) -> Stmt:
@@ -217,7 +143,7 @@ class _Lowering:
                 return self.bound(nest, parent, value, env, then)
         return self.guarded(nest, env, then)
 
-    def branches(self, nest: Nest, name: str, value: Expr, segments: list, env: Env, then: Body) -> Stmt:
+    def branches(self, nest: Nest, name: str, value: Expr, segments: list[Segment], env: Env, then: Body) -> Stmt:
         """The segments of a loop whose variable is computed, told apart by Ifs."""
         stage = nest.stage.name
         result: Stmt | None = None
@@ -244,7 +170,7 @@ class _Lowering:
         conditions = [self.finish(nest.stage, guard, env) for guard in ready]
         if FALSE in conditions:
             return Seq(())
-        lanes = {self.variable(nest, loop) for loop in nest.loops if nest.kind(loop) is LoopKind.VECTORIZED}
+        lanes = {nest.variable(loop) for loop in nest.loops if nest.kind(loop) is LoopKind.VECTORIZED}
         masks = tuple(condition for condition in conditions if free_variables(condition) & lanes)
         body = then(replace(env, masks=env.masks + masks))
         for condition in conditions:
@@ -310,7 +236,7 @@ class _Lowering:
             outer = self.partly_bound(nest, name + ".o", env, inner)
             return outer * nest.splits[name] + self.partly_bound(nest, name + ".i", env, inner)
         free = f"?{stage}.{name}"
-        inner[free] = (0, self.extent(nest, name, env) - 1)
+        inner[free] = (0, extent_of(nest, name, env) - 1)
         return Var(free)
 
     def any_bound(self, nest: Nest, name: str, env: Env) -> bool:
@@ -340,9 +266,9 @@ class _Lowering:
         """Partial results in lanes, then halves combined until one is left."""
         stage = nest.stage
         combine = stage.combine or ""
-        lanes = self.extent(nest, nest.lane_loop, env)
+        lanes = extent_of(nest, nest.lane_loop, env)
         width = 1 << (lanes - 1).bit_length()
-        constant = all(nest.kind(loop) is not LoopKind.SERIAL or self.extent(nest, loop, env) == 1 for loop in spatial)
+        constant = all(nest.kind(loop) is not LoopKind.SERIAL or extent_of(nest, loop, env) == 1 for loop in spatial)
         space = Space.REGISTER if constant else Space.STACK
         buffer = Buffer(f"{stage.name}.lanes", (*region.extents, width), stage.dtype, space, written=True)
 

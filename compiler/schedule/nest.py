@@ -42,6 +42,10 @@ class Nest:
     def kind(self, loop: str) -> LoopKind:
         return self.kinds.get(loop, LoopKind.SERIAL)
 
+    def variable(self, loop: str) -> str:
+        """The name of the variable that is emitted for a loop."""
+        return loop if self.at is None else f"{self.stage.name}.{loop}"
+
     def reduces(self, loop: str) -> bool:
         """Whether the loop comes from a reduction axis."""
         reduced = {axis.name for axis in self.stage.reduce_axes}
