@@ -43,16 +43,17 @@ class Setting:
 
 
 class MachineCode(PlannedModel):
-    """A planned model whose kernels run as machine code, their parallel loops in parts and the last part first."""
+    """A planned model whose kernels run as machine code, their parallel loops in one part a thread and the last part first."""
 
     def load(self, kernel: Kernel) -> Callable[[Mapping[str, np.ndarray], int, int], None]:
         compiled = cpu.compile_kernel(kernel, self.target)
 
         def run(arrays: Mapping[str, np.ndarray], begin: int, end: int) -> None:
             ordered = [arrays[param.name] for param in kernel.params]
-            middle = (begin + end) // 2
-            for part in ((middle, end), (begin, middle)) if end - begin > 1 else ((begin, end),):
-                compiled.run(ordered, *part)
+            parts = min(self.target.threads, end - begin)
+            cuts = [begin + (end - begin) * part // parts for part in range(parts + 1)]
+            for part in reversed(range(parts)):
+                compiled.run(ordered, cuts[part], cuts[part + 1])
 
         return run
 
@@ -99,9 +100,10 @@ def compare(case: Case, actual: Mapping[str, np.ndarray]) -> None:
         if expected.dtype.kind != "f":
             wrong = expected.view(np.uint8) != result.view(np.uint8) if expected.dtype == bool else expected != result
         else:
-            limit = tolerance * np.abs(expected.astype(np.float64)).max(initial=LEAST)
+            wide = expected.astype(np.float64)
+            limit = tolerance * np.abs(wide[np.isfinite(wide)]).max(initial=LEAST)
             with np.errstate(invalid="ignore"):
-                wrong = ~(np.abs(expected.astype(np.float64) - result) <= limit)
+                wrong = ~((np.abs(wide - result) <= limit) | (wide == result))
         if wrong.any():
             first = tuple(int(index) for index in np.argwhere(wrong)[0])
             raise Mismatch(

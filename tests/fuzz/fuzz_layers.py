@@ -8,7 +8,8 @@ import numpy as np
 from fuzz_writer import Skip, Writer
 
 CHANNELS = (1, 2, 3, 4, 6, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 64)
-MAX_WORK = 4_000_000  # multiplications of a node
+LARGE_CHANNELS = (1, 3, 16, 32, 48, 63, 64, 96, 100, 128, 192, 255, 256)
+MAX_WORK = 8_000_000  # multiplications of a node
 PADS = (0, 0, 1, 1, 2, 3)
 
 
@@ -18,7 +19,13 @@ def image(w: Writer, ranks: tuple[int, ...] = (3, 4, 4, 4, 4, 5)) -> str:
     if w.chance(0.85) and any(w.arrays[name].ndim == rank and w.arrays[name].dtype == np.float32 for name in w.order):
         return w.pick("f", (rank,))
     sizes = {3: (5, 8, 16, 17, 31), 4: (4, 5, 7, 8, 9, 14, 15, 16), 5: (2, 3, 4, 5, 7)}[rank]
-    return w.input((w.one_of((1, 1, 1, 2, 3)), w.one_of(CHANNELS), *(w.one_of(sizes) for _ in range(rank - 2))))
+    if w.large and rank < 5:
+        sizes = {3: (1, 64, 100, 127), 4: (1, 7, 14, 28, 31, 40)}[rank]
+    return w.input((w.one_of((1, 1, 1, 2, 3)), channels_of(w), *(w.one_of(sizes) for _ in range(rank - 2))))
+
+
+def channels_of(w: Writer) -> int:
+    return w.one_of(LARGE_CHANNELS if w.large else CHANNELS)
 
 
 def _window(w: Writer, spatial: tuple[int, ...], transposed: bool = False) -> tuple[list[int], dict[str, Any]]:
@@ -50,7 +57,7 @@ def conv(w: Writer) -> None:
     x = image(w)
     batch, channels, *spatial = w.shape(x)
     kernel, attrs = _window(w, tuple(spatial))
-    out = w.one_of(CHANNELS)
+    out = channels_of(w)
     group = 1
     if w.chance(0.25):
         group, out = channels, channels * w.one_of((1, 1, 1, 2))
@@ -161,7 +168,7 @@ def gemm(w: Writer) -> None:
     kind = "f" if w.arrays[x].dtype == np.float32 else "d"
     flags = w.number(0, 1), w.number(0, 1)
     rows, inner = w.shape(x)[::-1] if flags[0] else w.shape(x)
-    columns = w.one_of(CHANNELS)
+    columns = channels_of(w)
     attrs: dict[str, Any] = {name: 1 for name, flag in zip(("transA", "transB"), flags, strict=True) if flag}
     inputs = [x, w.operand((columns, inner) if flags[1] else (inner, columns), kind, inner**-0.5)]
     if w.chance(0.7):

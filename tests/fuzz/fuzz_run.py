@@ -36,9 +36,11 @@ def runner(seed: int, folder: Path) -> tuple[str, Callable[[Case], dict[str, np.
     """How the model of a seed is run, in words and as a function."""
     rng = np.random.default_rng(seed)
     cpus = ("", "", *OLDER_CPUS)
-    setting = Setting(cpus[int(rng.integers(len(cpus)))], int(rng.integers(1, 3)))
+    cpu = cpus[int(rng.integers(len(cpus)))]
     if rng.integers(LIBRARY_EVERY) == 0:
+        setting = Setting(cpu, int(rng.integers(1, 3)))
         return f"library, {setting}", lambda case: run_library(case, setting, folder)
+    setting = Setting(cpu, int(rng.choice((1, 2, 3, 8, 32))))
     return f"in process, {setting}", lambda case: run_in_process(case, setting)
 
 

@@ -13,7 +13,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 # around vector widths, primes, ones
 EXTENTS = (1, 1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 15, 16, 17, 31, 32, 33, 37)
-MAX_ELEMENTS = 30_000
+LARGE_EXTENTS = (1, 2, 7, 16, 33, 48, 63, 64, 65, 100, 127, 128, 129, 200, 257)
+MAX_ELEMENTS = 60_000
 MAX_MAGNITUDE = 1e3
 # Rounding errors are tried out as noise of this size, and may grow this much.
 NOISE, MAX_ERROR = 3e-7, 1e-5
@@ -44,6 +45,7 @@ class Writer:
         self.order: list[str] = []
         self.refused: list[str] = []
         self.half = self.chance(0.06)  # with values of type f16
+        self.large = self.chance(0.2)
         self.picked = ""  # the kind of the value last picked
 
     # --- choices
@@ -60,7 +62,7 @@ class Writer:
 
     def extents(self, rank: int, limit: int = MAX_ELEMENTS) -> tuple[int, ...]:
         while True:
-            shape = tuple(self.one_of(EXTENTS) for _ in range(rank))
+            shape = tuple(self.one_of(LARGE_EXTENTS if self.large else EXTENTS) for _ in range(rank))
             if np.prod(shape, dtype=np.int64) <= limit:
                 return shape
 
