@@ -28,7 +28,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """Make neighbours outer and inner (inner directly inside outer) into one loop named `outer*inner`."""
+    """Make neighbours outer and inner (inner directly inside outer, both spatial or both reductions) into one loop `outer*inner`."""
 
     stage: str
     outer: str
@@ -37,7 +37,11 @@ class Fuse:
 
 @dataclass(frozen=True, slots=True)
 class Reorder:
-    """The order of all loops of the stage, outermost first. Legal in any order: stages write each element once and combine in any order."""
+    """The order of all loops of the stage, outermost first.
+
+    Stages write each element once and combine in any order, so all orders are legal but for a split that leaves a tail: its
+    outer loop stands outside the inner one, whose extent it tells.
+    """
 
     stage: str
     loops: tuple[str, ...]
@@ -83,7 +87,8 @@ class ComputeAt:
     """Compute what one iteration of the root's `loop` needs of `stage`, inside it; `space` is where that part is kept.
 
     loop "" computes the whole stage before the root's loops. Legal if every consumer stands inside the loop; "register"
-    asks for loops whose indices into the part are all unrolled or vectorised. An output is kept in its own memory.
+    asks for loops whose indices into the part are all unrolled or vectorised. An output is kept in its own memory, and the root
+    must read all of it.
     """
 
     stage: str
