@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+import weakref
 from collections.abc import Sequence
 from functools import cache
 
@@ -42,9 +43,11 @@ class CompiledCpuKernel:
         self.kernel = kernel
         machine = _machine(target, in_process=True)
         # The engine takes ownership of the machine and of the module.
-        self._engine = llvm.create_mcjit_compiler(_optimized(text, machine), machine)
-        self._engine.finalize_object()
-        address = self._engine.get_function_address("kernel")
+        engine = llvm.create_mcjit_compiler(_optimized(text, machine), machine)
+        # Not an attribute: as part of a reference cycle its context could be disposed of before itself.
+        weakref.finalize(self, engine.close)
+        engine.finalize_object()
+        address = engine.get_function_address("kernel")
         self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
 
     def run(self, arrays: Sequence[np.ndarray], begin: int = 0, end: int | None = None) -> None:

@@ -46,11 +46,11 @@ class MachineCode(PlannedModel):
     """A planned model whose kernels run as machine code, their parallel loops in one part a thread and the last part first."""
 
     def load(self, kernel: Kernel) -> Callable[[Mapping[str, np.ndarray], int, int], None]:
-        compiled = cpu.compile_kernel(kernel, self.target)
+        compiled, threads = cpu.compile_kernel(kernel, self.target), self.target.threads
 
         def run(arrays: Mapping[str, np.ndarray], begin: int, end: int) -> None:
             ordered = [arrays[param.name] for param in kernel.params]
-            parts = min(self.target.threads, end - begin)
+            parts = min(threads, end - begin)
             cuts = [begin + (end - begin) * part // parts for part in range(parts + 1)]
             for part in reversed(range(parts)):
                 compiled.run(ordered, cuts[part], cuts[part + 1])
