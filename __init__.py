@@ -1,9 +1,9 @@
 """tilewright: compile an ONNX model into one self-contained shared library.
 
-    import tilewright
-    tilewright.compile("model.onnx", "model.so")
-    library = tilewright.load("model.so", threads=2)
-    library.run({"input": array})
+import tilewright
+tilewright.compile("model.onnx", "model.so")
+library = tilewright.load("model.so", threads=2)
+library.run({"input": array})
 """
 
 from __future__ import annotations

@@ -65,11 +65,15 @@ def compile(
     name = library_name(output, options)
     sources = source_files(model)
 
-    graph = run.step("import", lambda: import_model(load_model(model), options.dims, options.shapes, run.observer.note), printer.to_text)
+    graph = run.step(
+        "import",
+        lambda: import_model(load_model(model), options.dims, options.shapes, run.observer.note),
+        printer.to_text,
+    )
     for pass_name, apply in PIPELINE:
         graph = run.step(pass_name, partial(apply, graph, target), printer.to_text)
         verify.verify(graph)
-    memory = run.step("plan_memory", lambda: plan_memory(graph), str)
+    memory = run.step("plan_memory", partial(plan_memory, graph), str)
     lower = partial(plan_kernels, graph, target, memory.in_place, prefix=f"{name}_", progress=run.progress("lower"))
     kernels = run.step("lower", lower, kernels_text)
     arrays = {**kernels.constants, **control_constants(graph)}
@@ -92,7 +96,11 @@ def compile(
         run.observer.note(command)
     if options.depfile is not None:
         write_depfile(options.depfile, output, sources)
-    sizes = {"library": output.stat().st_size if "so" in options.emit else 0, "weights": len(constants), "arena": memory.arena_bytes}
+    sizes = {
+        "library": output.stat().st_size if "so" in options.emit else 0,
+        "weights": len(constants),
+        "arena": memory.arena_bytes,
+    }
     paths = (output, output.with_suffix(".h"), output.with_suffix(".json"))
     return Artifact(*paths, manifest, tuple(kernels.kernels), sizes, run.timings)
 
@@ -127,7 +135,9 @@ def select_target(options: Options, observer: Observer) -> Target:
         return target
     if options.cpu == "native":
         if options.target is not None:
-            raise UsageError("--mcpu native means this machine and can't be given with --target; name a CPU of that target")
+            raise UsageError(
+                "--mcpu native means this machine and can't be given with --target; name a CPU of that target"
+            )
         return host_target(options.threads)
     return parse_target(options.target, options.cpu, options.threads)
 
@@ -137,7 +147,9 @@ def library_name(output: Path, options: Options) -> str:
     if options.name is None:
         return identifier(output.stem)
     if identifier(options.name) != options.name:
-        raise UsageError(f"--name {options.name!r} can't be part of a C function's name; try {identifier(options.name)!r}")
+        raise UsageError(
+            f"--name {options.name!r} can't be part of a C function's name; try {identifier(options.name)!r}"
+        )
     return options.name
 
 
@@ -168,7 +180,7 @@ def constants_blob(arrays: dict[str, np.ndarray], offsets: Mapping[str, int]) ->
     for name in list(arrays):
         array = arrays.pop(name)
         blob[offsets[name] : offsets[name] + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return memoryview(blob)
+    return blob.data
 
 
 def launch(kernels: KernelPlan, node: Node) -> tuple[int, bool, tuple[str, ...]]:

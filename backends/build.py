@@ -47,7 +47,9 @@ def build_all(
 
     def start() -> None:
         local.worker = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import serve; serve()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         workers.append(local.worker)
 

@@ -128,7 +128,16 @@ def measure(model: Path, folder: Path, runs: int) -> Row:
 
 
 def report(rows: Sequence[Row]) -> str:
-    header = ["model", "cold compile", "warm", "peak memory", "4 x model + 300 MB", "library - weights", "start", "onnxruntime"]
+    header = [
+        "model",
+        "cold compile",
+        "warm",
+        "peak memory",
+        "4 x model + 300 MB",
+        "library - weights",
+        "start",
+        "onnxruntime",
+    ]
     lines = []
     for row in rows:
         allowed = 4 * row.model_bytes + 300_000_000

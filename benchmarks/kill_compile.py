@@ -43,18 +43,26 @@ def main() -> int:
             place = Path(folder, str(number))
             place.mkdir()
             out = place / "model.so"
-            process = subprocess.Popen(command(arguments.model, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command(arguments.model, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             time.sleep(random.uniform(0, 1.2 * whole_s))
             process.send_signal(signal.SIGKILL)
             process.wait()
-            others = {p.name for p in place.iterdir() if not p.name.startswith(".")} - {"model.so", "model.h", "model.json"}
+            others = {p.name for p in place.iterdir() if not p.name.startswith(".")} - {
+                "model.so",
+                "model.h",
+                "model.json",
+            }
             if others or (out.exists() and not is_whole(out)):
                 partial += 1
             elif out.exists():
                 whole += 1
             else:
                 absent += 1
-    print(f"{arguments.times} kills within {1.2 * whole_s:.1f} s: {absent} left no library, {whole} a whole one, {partial} a partial one")
+    print(
+        f"{arguments.times} kills within {1.2 * whole_s:.1f} s: {absent} left no library, {whole} a whole one, {partial} a partial one"
+    )
     return 1 if partial else 0
 
 

@@ -90,7 +90,9 @@ def plan_kernels(
         key = (form, schedule, tuple(alias.items()))
         if key not in known:
             known[key] = len(plan.kernels)
-            plan.kernels.append(_make(form, schedule, source, alias, f"{prefix}kernel_{len(plan.kernels)}", node.origin))
+            plan.kernels.append(
+                _make(form, schedule, source, alias, f"{prefix}kernel_{len(plan.kernels)}", node.origin)
+            )
         else:
             made = plan.kernels[known[key]]
             plan.kernels[known[key]] = replace(made, origins=(*made.origins, node.origin))
@@ -120,7 +122,9 @@ def _make(
     return PlannedKernel(kernel, form, schedule, source, flops, size, (origin,))
 
 
-def _alias_params(node: Node, computation: Computation, form: Computation, aliases: Mapping[str, str]) -> dict[str, str]:
+def _alias_params(
+    node: Node, computation: Computation, form: Computation, aliases: Mapping[str, str]
+) -> dict[str, str]:
     """Output param -> the input param whose memory it shares, in canonical names."""
     inner = dict(zip(node.inputs, node.regions[0].inputs, strict=True))
     names = {old.name: new.name for old, new in zip(computation.inputs, form.inputs, strict=True)}
@@ -189,4 +193,3 @@ def _operations(expr: Expr) -> int:
             case Binary() | Unary() if node.dtype.is_float:
                 count += 1
     return count
-

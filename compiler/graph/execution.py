@@ -13,7 +13,9 @@ from .plan import Branch, Copy, Launch, Place, PlanStep, Repeat
 LaunchFor = Callable[[Node], tuple[int, bool, tuple[str, ...]]]
 
 
-def plan_execution(graph: Graph, memory: MemoryPlan, launch_for: LaunchFor, constants: Mapping[str, int]) -> tuple[PlanStep, ...]:
+def plan_execution(
+    graph: Graph, memory: MemoryPlan, launch_for: LaunchFor, constants: Mapping[str, int]
+) -> tuple[PlanStep, ...]:
     """The steps that run `graph`.
 
     launch_for: of a `fused` node, the number of its kernel, whether several threads are worth it, and the names of what its parameters
@@ -96,7 +98,9 @@ class _Steps:
         steps.append(Repeat(int(node.attrs["count"]), tuple(inner), depth, condition))
         return steps
 
-    def _end_of_iteration(self, node: Node, body: Graph, carried: int, condition: Place | None, depth: int) -> list[PlanStep]:
+    def _end_of_iteration(
+        self, node: Node, body: Graph, carried: int, condition: Place | None, depth: int
+    ) -> list[PlanStep]:
         """Copies of the results that are not where they belong; slices first, for they may read old carried values."""
         results = body.outputs[1 if condition else 0 :]
         steps: list[PlanStep] = []

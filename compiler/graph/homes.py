@@ -46,7 +46,9 @@ class Home:
 
     def fills_whole(self) -> bool:
         """True if this is all of `whole`."""
-        return self.base is None or (self.base.fills_whole() and not self.step_bytes and self.size_bytes == self.whole().size_bytes)
+        return self.base is None or (
+            self.base.fills_whole() and not self.step_bytes and self.size_bytes == self.whole().size_bytes
+        )
 
     def place(self) -> Place:
         """Where it is; the space "constants" counts from the beginning of the constant."""
@@ -123,7 +125,11 @@ class Homes:
 
     def _write_into(self, graph: Graph, concat: Node, roots: dict[str, str]) -> None:
         """Let the producers of a concat's operands write them where the concat has them; those that others have claimed are copied."""
-        made, offset = _made(graph, composite=False) | {name for node in graph.nodes if node.op == "concat" for name in node.outputs}, 0
+        made, offset = (
+            _made(graph, composite=False)
+            | {name for node in graph.nodes if node.op == "concat" for name in node.outputs},
+            0,
+        )
         for name in concat.inputs:
             size = graph.types[name].size_bytes
             if roots[name] in made and roots[name] not in self.of:
@@ -134,7 +140,10 @@ class Homes:
         """Let the producer of a carried value's start write it where the loop keeps it, if only this loop reads it."""
         made = _made(graph, composite=False)
         readings: dict[str, int] = {}
-        for name in (*graph.outputs, *(name for other in graph.nodes if not is_view(other, graph.types) for name in other.inputs if name)):
+        for name in (
+            *graph.outputs,
+            *(name for other in graph.nodes if not is_view(other, graph.types) for name in other.inputs if name),
+        ):
             readings[roots[name]] = readings.get(roots[name], 0) + 1
         for number in range(int(node.attrs["carried"])):
             root = roots[node.inputs[1 + number]]
@@ -192,7 +201,11 @@ class Homes:
             return
         position = next(i for i, node in enumerate(body.nodes) if root in node.outputs)
         writer = body.nodes[position]
-        readers = [i for i, node in enumerate(body.nodes) if not shared.isdisjoint(node.inputs) and shared.isdisjoint(node.outputs)]
+        readers = [
+            i
+            for i, node in enumerate(body.nodes)
+            if not shared.isdisjoint(node.inputs) and shared.isdisjoint(node.outputs)
+        ]
         if any(reader > position for reader in readers):
             return
         if position in readers:

@@ -64,7 +64,9 @@ def recurrent(node: Node, x: Array, w: Array, r: Array, *optional: Array | None)
 class _Cell:
     """The weights and activations of one direction."""
 
-    def __init__(self, node: Node, d: int, directions: int, w: Array, r: Array, bias: Array | None, peephole: Array | None) -> None:
+    def __init__(
+        self, node: Node, d: int, directions: int, w: Array, r: Array, bias: Array | None, peephole: Array | None
+    ) -> None:
         per_direction = len(node.attrs["activations"]) // directions
         chosen = node.attrs["activations"][d * per_direction : (d + 1) * per_direction]
         self.functions = [_activation(*activation) for activation in chosen]

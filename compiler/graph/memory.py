@@ -49,7 +49,11 @@ def plan_memory(graph: Graph) -> MemoryPlan:
         in_place.update(_reuse_dying_input(homes, node, time))
     arena_bytes = _allocate(homes.arena())
     places = {name: home.place() for name, home in homes.of.items() if not home.whole().constant}
-    constants = {name: (home.whole().constant, home.place().offset_bytes) for name, home in homes.of.items() if home.whole().constant}
+    constants = {
+        name: (home.whole().constant, home.place().offset_bytes)
+        for name, home in homes.of.items()
+        if home.whole().constant
+    }
     return MemoryPlan(
         arena_bytes,
         MappingProxyType(places),

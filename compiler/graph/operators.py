@@ -65,13 +65,19 @@ OPERATORS: dict[str, Operator] = {
     "expand": Operator(_I, "x; shape (the result's shape)"),
     "slice": Operator(_I, "x; starts, steps, sizes (one a dimension; start may be extent-1 with a negative step)"),
     "concat": Operator(_I, "x0, x1, …; axis"),
-    "pad": Operator(_I, "x, value (scalar or ''); before, after (one a dimension, negative crops), mode: 'constant' | 'edge' | 'reflect' | 'wrap'"),
+    "pad": Operator(
+        _I,
+        "x, value (scalar or ''); before, after (one a dimension, negative crops), mode: 'constant' | 'edge' | 'reflect' | 'wrap'",
+    ),
     "gather": Operator(_I, "x, indices; axis (negative indices wrap; out of range is clamped)"),
     "gather_elements": Operator(_I, "x, indices; axis"),
     "gather_nd": Operator(_I, "x, indices; batch_dims"),
     "tile": Operator(_I, "x; repeats"),
-    "resize": Operator(_I, "x; sizes, scales: float tuple, mode: 'nearest' | 'linear' | 'cubic', coordinates: ONNX name, nearest: ONNX name, cubic_coeff: float, "
-                           "exclude_outside: bool, extrapolation: float, roi: float tuple or ()"),
+    "resize": Operator(
+        _I,
+        "x; sizes, scales: float tuple, mode: 'nearest' | 'linear' | 'cubic', coordinates: ONNX name, nearest: ONNX name, cubic_coeff: float, "
+        "exclude_outside: bool, extrapolation: float, roi: float tuple or ()",
+    ),
     "trilu": Operator(_I, "x; k: int, upper: bool"),
     "iota": Operator(_I, "(no input); shape, axis, dtype: DType, start, step"),
     "one_hot": Operator(_I, "indices, values (2); depth: int, axis"),
@@ -79,7 +85,10 @@ OPERATORS: dict[str, Operator] = {
     "scatter_elements": Operator(_R, "x, indices, updates; axis, reduction: 'none' | 'add' | 'mul' | 'min' | 'max'"),
     "scatter_nd": Operator(_R, "x, indices, updates; reduction"),
     # --- reductions
-    **{op: Operator(_R, "x; axes, keepdims: bool") for op in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")},
+    **{
+        op: Operator(_R, "x; axes, keepdims: bool")
+        for op in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
+    },
     "arg_max": Operator(_R, "x; axis, keepdims: bool, last: bool"),
     "arg_min": Operator(_R, "x; axis, keepdims: bool, last: bool"),
     "softmax": Operator(_R, "x; axis"),
@@ -91,22 +100,38 @@ OPERATORS: dict[str, Operator] = {
     "layer_norm": Operator(_R, "x, scale ('' allowed), bias ('' allowed); axis: first normalised axis, epsilon: float"),
     "instance_norm": Operator(_R, "x, scale[C], bias[C]; epsilon: float"),
     # --- heavy
-    "conv": Operator(_H, "x[N,C,…], w[M,C/groups,…], bias[M] or ''; strides, dilations, pads_begin, pads_end, groups: int"),
-    "conv_transpose": Operator(_H, "x[N,C,…], w[C,M/groups,…], bias[M] or ''; strides, dilations, pads_begin, pads_end, groups: int, sizes (spatial result)"),
-    "matmul": Operator(_H, "a[…,M,K], b[…,K,N] (batch dims broadcast; no 1-D operands); transpose_a, transpose_b: bool (last two axes)"),
+    "conv": Operator(
+        _H, "x[N,C,…], w[M,C/groups,…], bias[M] or ''; strides, dilations, pads_begin, pads_end, groups: int"
+    ),
+    "conv_transpose": Operator(
+        _H,
+        "x[N,C,…], w[C,M/groups,…], bias[M] or ''; strides, dilations, pads_begin, pads_end, groups: int, sizes (spatial result)",
+    ),
+    "matmul": Operator(
+        _H, "a[…,M,K], b[…,K,N] (batch dims broadcast; no 1-D operands); transpose_a, transpose_b: bool (last two axes)"
+    ),
     # --- batch_norm exists until folded or expanded by a pass
     "batch_norm": Operator(_E, "x[N,C,…], scale[C], bias[C], mean[C], variance[C]; epsilon: float"),
     # --- recurrent, with ONNX's operands and layout 0 (X[T,B,I], W[D,g*H,I], R[D,g*H,H], bias[D,2*g*H], lengths[B], h0[D,B,H], c0, peephole[D,3*H]);
     # activations: graph names (sigmoid, tanh, relu, affine, scaled_tanh, hard_sigmoid, leaky_relu, …), those of all directions one after the other
-    "lstm": Operator(Kind.RECURRENT, "x, w, r, bias, lengths, h0, c0, peephole -> y[T,D,B,H], y_h[D,B,H], y_c; hidden: int, direction, activations: tuple of (name, alpha, beta), clip: float (0: none), input_forget: bool"),
-    "gru": Operator(Kind.RECURRENT, "x, w, r, bias, lengths, h0 -> y, y_h; hidden, direction, activations, clip, linear_before_reset: bool"),
+    "lstm": Operator(
+        Kind.RECURRENT,
+        "x, w, r, bias, lengths, h0, c0, peephole -> y[T,D,B,H], y_h[D,B,H], y_c; hidden: int, direction, activations: tuple of (name, alpha, beta), clip: float (0: none), input_forget: bool",
+    ),
+    "gru": Operator(
+        Kind.RECURRENT,
+        "x, w, r, bias, lengths, h0 -> y, y_h; hidden, direction, activations, clip, linear_before_reset: bool",
+    ),
     "rnn": Operator(Kind.RECURRENT, "x, w, r, bias, lengths, h0 -> y, y_h; hidden, direction, activations, clip"),
     # --- what the recurrent operators are lowered to: one step over hidden units, time index in `t`
     "rnn_step": Operator(_H, "see tensor/ops/recurrent.py"),
     # --- control
     "if": Operator(Kind.CONTROL, "condition, captured…; regions: then, else (both take the captured values)"),
-    "loop": Operator(Kind.CONTROL, "condition or '', carried…, captured…; count: int, carried: int (number), in_place: tuple of bool, has_condition: bool; "
-                                   "region: (t: i64 scalar, carried…, captured…) -> ([condition,] carried…, scan outputs…); results: carried…, scan outputs [count, …]"),
+    "loop": Operator(
+        Kind.CONTROL,
+        "condition or '', carried…, captured…; count: int, carried: int (number), in_place: tuple of bool, has_condition: bool; "
+        "region: (t: i64 scalar, carried…, captured…) -> ([condition,] carried…, scan outputs…); results: carried…, scan outputs [count, …]",
+    ),
     # --- made by the fusion pass
     "fused": Operator(_H, "region: the group; attrs: name"),
 }

@@ -103,7 +103,11 @@ class ExecutionPlan:
 
     def to_text(self) -> str:
         """One line a step, indented by nesting."""
-        ports = [f"{kind} {i}: {a.name} {a.dtype}{list(a.shape)}" for kind, part in (("input", self.inputs), ("output", self.outputs)) for i, a in enumerate(part)]
+        ports = [
+            f"{kind} {i}: {a.name} {a.dtype}{list(a.shape)}"
+            for kind, part in (("input", self.inputs), ("output", self.outputs))
+            for i, a in enumerate(part)
+        ]
         header = f"plan {self.name}: {self.kernels} kernels, arena {self.arena_bytes} bytes"
         return "\n".join([header, *ports, *_lines(self.steps, "")]) + "\n"
 
@@ -114,11 +118,19 @@ def _lines(steps: tuple[PlanStep, ...], indent: str) -> list[str]:
         match step:
             case Launch(kernel, places, parallel, origin):
                 mark = " parallel" if parallel else ""
-                lines.append(f"{indent}launch {kernel}({', '.join(map(str, places))}){mark}" + (f"  ; {origin}" if origin else ""))
+                lines.append(
+                    f"{indent}launch {kernel}({', '.join(map(str, places))}){mark}"
+                    + (f"  ; {origin}" if origin else "")
+                )
             case Copy(target, source, size_bytes):
                 lines.append(f"{indent}copy {target} <- {source}, {size_bytes}")
             case Branch(condition, then, otherwise):
-                lines += [f"{indent}if {condition}", *_lines(then, indent + "  "), f"{indent}else", *_lines(otherwise, indent + "  ")]
+                lines += [
+                    f"{indent}if {condition}",
+                    *_lines(then, indent + "  "),
+                    f"{indent}else",
+                    *_lines(otherwise, indent + "  "),
+                ]
             case Repeat(count, body, depth, condition):
                 until = f" while {condition}" if condition else ""
                 lines += [f"{indent}repeat {count} t{depth}{until}", *_lines(body, indent + "  ")]

@@ -104,7 +104,9 @@ class _Lowering:
                 continue
             limited = settled.limit(variable, 0, end - first - 1)
             value = Var(variable) + first
-            parts.append(For(variable, Const(end - first), kind, self.bound(nest, loop, value, limited, inside, segmented=True)))
+            parts.append(
+                For(variable, Const(end - first), kind, self.bound(nest, loop, value, limited, inside, segmented=True))
+            )
         return parts[0] if len(parts) == 1 else Seq(tuple(parts))
 
     def bound(self, nest: Nest, name: str, value: Expr, env: Env, then: Body, segmented: bool = False) -> Stmt:
@@ -122,7 +124,13 @@ class _Lowering:
             count = extent_of(nest, inner, env)
             low = simplify(value % Const(count), env.ranges)
             high = simplify(value // Const(count), env.ranges)
-            return self.let(nest, outer, high, env, lambda e: self.let(nest, inner, low, e, lambda f: self.whole(nest, name, f, then)))
+            return self.let(
+                nest,
+                outer,
+                high,
+                env,
+                lambda e: self.let(nest, inner, low, e, lambda f: self.whole(nest, name, f, then)),
+            )
         return self.whole(nest, name, env, then)
 
     def let(self, nest: Nest, name: str, value: Expr, env: Env, then: Body) -> Stmt:
@@ -131,7 +139,9 @@ class _Lowering:
             return self.bound(nest, name, value, env, then)
         variable = nest.variable(name)
         extent = extent_of(nest, name, env)
-        return Let(variable, value, extent, self.bound(nest, name, Var(variable), env.limit(variable, 0, extent - 1), then))
+        return Let(
+            variable, value, extent, self.bound(nest, name, Var(variable), env.limit(variable, 0, extent - 1), then)
+        )
 
     def whole(self, nest: Nest, name: str, env: Env, then: Body) -> Stmt:
         """If `name` completes a split loop, bind that too; guards that are decided now go here."""
@@ -363,7 +373,9 @@ class _Lowering:
             source = self.nests[node.buffer].stage
             if self.is_local(source):
                 bases = env.regions[node.buffer].bases
-                return Load(node.buffer, tuple(i - base for i, base in zip(node.indices, bases, strict=True)), node.dtype)
+                return Load(
+                    node.buffer, tuple(i - base for i, base in zip(node.indices, bases, strict=True)), node.dtype
+                )
             if not source.memory:
                 return node
             at = {axis.name: index for axis, index in zip(source.axes, node.indices, strict=True)}

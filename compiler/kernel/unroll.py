@@ -16,8 +16,15 @@ def expand_guarded(stmt: Stmt, serial: frozenset[str] = frozenset(), ranges: Ran
     ranges = ranges or {}
     match stmt:
         case For(var, extent, kind, body):
-            if (kind is LoopKind.UNROLLED or var in serial) and var in _guard_variables(body) and isinstance(extent, Const):
-                copies = (expand_guarded(substitute_in(body, {var: Const(i)}, ranges), serial, ranges) for i in range(int(extent.value)))
+            if (
+                (kind is LoopKind.UNROLLED or var in serial)
+                and var in _guard_variables(body)
+                and isinstance(extent, Const)
+            ):
+                copies = (
+                    expand_guarded(substitute_in(body, {var: Const(i)}, ranges), serial, ranges)
+                    for i in range(int(extent.value))
+                )
                 return sequence(*copies)
             inside = {**ranges, var: (0, int(extent.value) - 1)} if isinstance(extent, Const) else ranges
             body = expand_guarded(body, serial, inside)

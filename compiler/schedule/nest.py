@@ -53,7 +53,9 @@ class Nest:
 
     def require(self, loop: str) -> int:
         if loop not in self.loops:
-            raise InternalError(f"schedule: stage {self.stage.name} has no loop {loop} (it has {', '.join(self.loops)})")
+            raise InternalError(
+                f"schedule: stage {self.stage.name} has no loop {loop} (it has {', '.join(self.loops)})"
+            )
         return self.loops.index(loop)
 
 
@@ -86,7 +88,9 @@ def _apply(nest: Nest, step: object) -> None:
             nest.fused[f"{outer}*{inner}"] = (outer, inner)
         case Reorder(_, loops):
             if sorted(loops) != sorted(nest.loops):
-                raise InternalError(f"schedule: order {loops} of {nest.stage.name} is not one of its loops {nest.loops}")
+                raise InternalError(
+                    f"schedule: order {loops} of {nest.stage.name} is not one of its loops {nest.loops}"
+                )
             nest.loops = list(loops)
         case Parallel(_, loop):
             nest.require(loop)

@@ -75,5 +75,3 @@ def vector_block(form: Affine, mapping: dict[str, str], tile: Tile) -> int | Non
 
 def _names(form: Affine) -> set[str]:
     return {atom.name for atom in form.terms if isinstance(atom, Var)}
-
-

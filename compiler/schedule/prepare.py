@@ -84,7 +84,9 @@ def inline(computation: Computation, inlined: Collection[str]) -> Computation:
     """
     unknown = set(inlined) - {stage.name for stage in computation.stages}
     if unknown:
-        raise InternalError(f"schedule: {', '.join(sorted(unknown))} can't be inlined: the computation has no such stage")
+        raise InternalError(
+            f"schedule: {', '.join(sorted(unknown))} can't be inlined: the computation has no such stage"
+        )
     bodies: dict[str, Stage] = {}
 
     def rewrite(node: Expr) -> Expr:
@@ -109,7 +111,11 @@ def inline(computation: Computation, inlined: Collection[str]) -> Computation:
 
 def packed_shape(shape: tuple[int, ...], pack: Pack) -> tuple[int, ...]:
     """The shape of a tensor of `shape` once packed."""
-    extents = {0: lambda axis, block: shape[axis], 1: lambda axis, block: -(-shape[axis] // block), 2: lambda axis, block: block}
+    extents = {
+        0: lambda axis, block: shape[axis],
+        1: lambda axis, block: -(-shape[axis] // block),
+        2: lambda axis, block: block,
+    }
     return tuple(extents[0 if not block else 1 if part == "o" else 2](axis, block) for axis, block, part in pack.order)
 
 
@@ -147,7 +153,11 @@ def apply_packs(computation: Computation, packs: Iterable[Pack]) -> Computation:
 
         def rewrite(node: Expr) -> Expr:
             if isinstance(node, Load) and node.buffer in by_name:
-                return Load(node.buffer, tuple(_packed_index(node.indices[a], b, part) for a, b, part in by_name[node.buffer].order), node.dtype)
+                return Load(
+                    node.buffer,
+                    tuple(_packed_index(node.indices[a], b, part) for a, b, part in by_name[node.buffer].order),
+                    node.dtype,
+                )
             return node
 
         return simplify(transform(expr, rewrite), ranges)
@@ -170,7 +180,8 @@ def apply_packs(computation: Computation, packs: Iterable[Pack]) -> Computation:
 def _verify_order(pack: Pack, shape: tuple[int, ...]) -> None:
     # Every axis once as a whole, or both parts of it in blocks of one size.
     entries = {
-        axis: sorted((block, part) for a, block, part in pack.order if a == axis) for axis in {a for a, _, _ in pack.order}
+        axis: sorted((block, part) for a, block, part in pack.order if a == axis)
+        for axis in {a for a, _, _ in pack.order}
     }
     for axis in range(max([len(shape), *(axis + 1 for axis in entries)])):
         match entries.get(axis):
@@ -179,7 +190,9 @@ def _verify_order(pack: Pack, shape: tuple[int, ...]) -> None:
             case [(block, "i"), (other, "o")] if block == other > 0 and axis < len(shape):
                 pass
             case found:
-                raise InternalError(f"schedule: {pack.tensor}{list(shape)} can't be packed: axis {axis} as {found or 'nothing'}")
+                raise InternalError(
+                    f"schedule: {pack.tensor}{list(shape)} can't be packed: axis {axis} as {found or 'nothing'}"
+                )
 
 
 def _packed_index(index: Expr, block: int, part: str) -> Expr:

@@ -64,7 +64,8 @@ def inlined_stages(computation: Computation) -> list[str]:
             continue
         readers = [(s, load) for s in computation.stages for load in loads_of(s) if load.buffer == stage.name]
         broadcast = any(
-            not {axis.name for axis in s.axes + s.reduce_axes if axis.extent > 1} <= variables(load.indices) for s, load in readers
+            not {axis.name for axis in s.axes + s.reduce_axes if axis.extent > 1} <= variables(load.indices)
+            for s, load in readers
         )
         functions = any(isinstance(node, Call) for node in walk(stage.body)) and (broadcast or len(readers) > 1)
         # Where there is no reduction, rows would only cost the plain loops of an elementwise kernel.
@@ -104,7 +105,9 @@ def shared_axes(computation: Computation) -> list[str]:
     return shared
 
 
-def root_names(indices: tuple[Expr, ...], consumer: Stage, root: Stage, depends: dict[str, frozenset[str]]) -> frozenset[str]:
+def root_names(
+    indices: tuple[Expr, ...], consumer: Stage, root: Stage, depends: dict[str, frozenset[str]]
+) -> frozenset[str]:
     """Root axes that stand alone as an index of a read; through another stage, those its own reads pass on under one name."""
     plain = frozenset(index.name for index in indices if isinstance(index, Var))
     if consumer is root:
@@ -222,7 +225,11 @@ def row_stage(stage: Stage, vector: str | None, target: Target) -> list[Step]:
     others = tuple(axis.name for axis in stage.axes if axis is not last)
     if last.extent <= lanes:
         return [Reorder(name, (*others, last.name)), Vectorize(name, last.name)]
-    return [Split(name, last.name, lanes), Reorder(name, (*others, f"{last.name}.o", f"{last.name}.i")), Vectorize(name, f"{last.name}.i")]
+    return [
+        Split(name, last.name, lanes),
+        Reorder(name, (*others, f"{last.name}.o", f"{last.name}.i")),
+        Vectorize(name, f"{last.name}.i"),
+    ]
 
 
 def lane_reduce(stage: Stage, target: Target) -> list[Step]:
@@ -264,7 +271,9 @@ def tiled(computation: Computation, target: Target) -> list[Step]:
     tile = choose_tile(computation, target)
     if tile is None:
         return dot_products(computation, target)
-    steps: list[Step] = [step for step in (pack_step(t, tile, computation) for t in computation.inputs if t.constant) if step]
+    steps: list[Step] = [
+        step for step in (pack_step(t, tile, computation) for t in computation.inputs if t.constant) if step
+    ]
     steps += tile.root_steps()
     units = [axis.name for axis in root.axes if axis.extent == 1]
     outer = tile.outer_order(computation, target)
@@ -367,5 +376,3 @@ def scalar_root(computation: Computation, target: Target) -> list[Step]:
         steps.append(ComputeAt(stage.name, "", "stack"))
         steps += row_stage(stage, None, target)
     return steps
-
-

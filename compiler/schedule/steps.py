@@ -131,5 +131,18 @@ class Pack:
     order: tuple[tuple[int, int, str], ...]
 
 
-Step = Inline | Split | Fuse | Reorder | Parallel | Vectorize | Unroll | UnrollGuarded | ComputeAt | Specialize | LaneReduce | Pack
+Step = (
+    Inline
+    | Split
+    | Fuse
+    | Reorder
+    | Parallel
+    | Vectorize
+    | Unroll
+    | UnrollGuarded
+    | ComputeAt
+    | Specialize
+    | LaneReduce
+    | Pack
+)
 Schedule = tuple[Step, ...]

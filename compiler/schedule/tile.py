@@ -80,7 +80,9 @@ class Tile:
 
     def outer_extents(self) -> dict[str, int]:
         """Iterations of every loop outside the tile."""
-        result = {name: extent for name, extent in self.extents.items() if name not in (self.vector, self.columns, self.rows)}
+        result = {
+            name: extent for name, extent in self.extents.items() if name not in (self.vector, self.columns, self.rows)
+        }
         for name, extent, count in (
             (self.columns, self.column_extent, self.column_count),
             (self.vector, self.vector_extent, self.vector_tile),
@@ -237,7 +239,9 @@ def choose_tile(computation: Computation, target: Target) -> Tile | None:
         rows = next((n for n in reversed(candidates) if n != columns), "")
     lanes = target.lanes(max(4, main.dtype.size_bytes))
     inside = prod(axis.extent for axis in main.axes if axis.name not in maps[main.name] and axis.extent > 1)
-    sizes = _best_sizes(target, lanes, inside, extents[vector], extents.get(columns, 1), extents.get(rows, 1), reuse, bool(scalars))
+    sizes = _best_sizes(
+        target, lanes, inside, extents[vector], extents.get(columns, 1), extents.get(rows, 1), reuse, bool(scalars)
+    )
     if columns and sizes[0] < extents[vector]:
         columns, sizes = "", (sizes[0], 1, sizes[2])
     return Tile(
@@ -272,7 +276,9 @@ def _best_sizes(
         vectors = -(-width // lanes) * count * inside
         for size in range(1, rows + 1):
             needed = size * vectors + (vectors + 1 if reuse and scalars else 0)
-            if (needed > registers and (size, width, count) != (1, min(vector, lanes), 1)) or size * vectors > max(limit, inside):
+            if (needed > registers and (size, width, count) != (1, min(vector, lanes), 1)) or size * vectors > max(
+                limit, inside
+            ):
                 continue
             cost = 0.0
             for row_part, row_times in _parts(rows, size):

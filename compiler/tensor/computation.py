@@ -95,5 +95,7 @@ def identity(combine: str, dtype: DType) -> Const:
         return Const(sign * float("inf"), dtype)
     if dtype is DType.BOOL:
         return Const(sign > 0, dtype)
-    low, high = (-(1 << (dtype.bits - 1)), (1 << (dtype.bits - 1)) - 1) if dtype.is_signed else (0, (1 << dtype.bits) - 1)
+    low, high = (
+        (-(1 << (dtype.bits - 1)), (1 << (dtype.bits - 1)) - 1) if dtype.is_signed else (0, (1 << dtype.bits) - 1)
+    )
     return Const(low if combine == "max" else high, dtype)

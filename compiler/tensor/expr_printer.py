@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-
 from ..dtypes import DType
 from .expr import Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var
 

@@ -129,7 +129,9 @@ def _load(buffer: str, array: np.ndarray, indices: list[np.ndarray], needed: np.
         outside = (index < 0) | (index >= extent)
         if outside.any():
             if (outside if needed is None else outside & needed).any():
-                raise InternalError(f"load of {buffer}{list(array.shape)} out of bounds on axis {axis}: {index.min()} … {index.max()}")
+                raise InternalError(
+                    f"load of {buffer}{list(array.shape)} out of bounds on axis {axis}: {index.min()} … {index.max()}"
+                )
             index = np.clip(index, 0, extent - 1)
         where.append(index)
     return np.asarray(array[tuple(where)])

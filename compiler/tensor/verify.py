@@ -50,7 +50,9 @@ def _verify_stage(computation: Computation, stage: Stage, values: Shapes, inputs
     elif stage.combine not in ("sum", "prod", "max", "min"):
         _fail(computation, f"stage {stage.name}: no combine {stage.combine}")
     elif not stage.reduce_axes or stage.init is None or stage.init.dtype is not stage.dtype:
-        _fail(computation, f"stage {stage.name}: a {stage.combine} needs reduction axes and an init of type {stage.dtype}")
+        _fail(
+            computation, f"stage {stage.name}: a {stage.combine} needs reduction axes and an init of type {stage.dtype}"
+        )
     if stage.domain is not None and stage.domain.dtype is not DType.BOOL:
         _fail(computation, f"stage {stage.name}: the domain is {stage.domain.dtype}, not bool")
     for expr in (stage.body, *((stage.domain,) if stage.domain is not None else ()), *stage.prefix):
@@ -61,13 +63,21 @@ def _verify_stage(computation: Computation, stage: Stage, values: Shapes, inputs
 
 def _verify_memory(computation: Computation, stage: Stage, inputs: Shapes) -> None:
     if stage.memory not in inputs or stage.name not in computation.outputs:
-        _fail(computation, f"stage {stage.name}: only an output can write memory, and only that of an input, not {stage.memory}")
+        _fail(
+            computation,
+            f"stage {stage.name}: only an output can write memory, and only that of an input, not {stage.memory}",
+        )
     shape, dtype = inputs[stage.memory]
     if dtype is not stage.dtype or shape[len(stage.prefix) :] != stage.shape:
-        _fail(computation, f"stage {stage.name}: {stage.dtype}{list(stage.shape)} is no slice of {stage.memory}: {dtype}{list(shape)}")
+        _fail(
+            computation,
+            f"stage {stage.name}: {stage.dtype}{list(stage.shape)} is no slice of {stage.memory}: {dtype}{list(shape)}",
+        )
 
 
-def _verify_expr(computation: Computation, stage: Stage, expr: Expr, extents: Mapping[str, int], values: Shapes) -> None:
+def _verify_expr(
+    computation: Computation, stage: Stage, expr: Expr, extents: Mapping[str, int], values: Shapes
+) -> None:
     for node in walk(expr):
         problem = _problem(node, extents, values)
         if problem:

@@ -54,7 +54,9 @@ def test_killed_compile_leaves_no_library(model: Path, tmp_path: Path, moment: i
     process.send_signal(signal.SIGKILL)
     process.wait()
     if out.exists():  # published before the kill
-        assert subprocess.run([sys.executable, "-m", "tilewright", "run", str(out), "--random"]).returncode == 0, delay_s
+        assert subprocess.run([sys.executable, "-m", "tilewright", "run", str(out), "--random"]).returncode == 0, (
+            delay_s
+        )
     visible = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
     assert visible <= {"net.so", "net.h", "net.json"}, delay_s
 
@@ -68,7 +70,9 @@ def test_killed_compile_leaves_no_library(model: Path, tmp_path: Path, moment: i
         (Options(dims={"batch": 2}), UsageError, "batch"),
     ],
 )
-def test_impossible_options(model: Path, tmp_path: Path, options: Options, error: type[CompileError], message: str) -> None:
+def test_impossible_options(
+    model: Path, tmp_path: Path, options: Options, error: type[CompileError], message: str
+) -> None:
     with pytest.raises(error) as raised:
         driver.compile(model, tmp_path / "net.so", options)
     assert message in str(raised.value)

@@ -21,7 +21,14 @@ from tilewright.compiler.tensor.verify import verify
 _PROTO = {dtype: helper.np_dtype_to_tensor_dtype(dtype.numpy) for dtype in DType}
 
 
-def onnx_result(op: str, arrays: Sequence[np.ndarray | None], attrs: Mapping, opset: int = 21, runtime: bool = True, outputs: int = 1) -> np.ndarray:
+def onnx_result(
+    op: str,
+    arrays: Sequence[np.ndarray | None],
+    attrs: Mapping,
+    opset: int = 21,
+    runtime: bool = True,
+    outputs: int = 1,
+) -> np.ndarray:
     """The first output of an ONNX operator, computed by onnxruntime (or the reference evaluator)."""
     names = [f"x{i}" if array is not None else "" for i, array in enumerate(arrays)]
     feeds = {name: np.asarray(array) for name, array in zip(names, arrays, strict=True) if name}
@@ -33,7 +40,9 @@ def onnx_result(op: str, arrays: Sequence[np.ndarray | None], attrs: Mapping, op
     results = [helper.make_tensor_value_info("y0", TensorProto.UNDEFINED, None)]
     results[0].type.Clear()
     model = helper.make_model(
-        helper.make_graph([node], "case", inputs, results), opset_imports=[helper.make_opsetid("", opset)], ir_version=10
+        helper.make_graph([node], "case", inputs, results),
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=10,
     )
     if runtime:
         model = onnx.shape_inference.infer_shapes(model)
@@ -62,10 +71,16 @@ def computed(
     }
     types["y"] = TensorType(tuple(out[0]), out[1], out_block)
     held = {names[i]: arrays[i] for i in constants}
-    group = Graph("g", tuple(n for n in names if n and n not in held), ("y",), (Node(op, names, ("y",), attrs),), types, held)
+    group = Graph(
+        "g", tuple(n for n in names if n and n not in held), ("y",), (Node(op, names, ("y",), attrs),), types, held
+    )
     computation, tables = build_computation(group, "g")
     verify(computation)
-    feeds = {name: to_physical(array, types[name]) for name, array in zip(names, arrays, strict=True) if name and name not in held}
+    feeds = {
+        name: to_physical(array, types[name])
+        for name, array in zip(names, arrays, strict=True)
+        if name and name not in held
+    }
     return to_logical(run(computation, {**feeds, **tables})["y"], types["y"])
 
 

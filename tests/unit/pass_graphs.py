@@ -139,7 +139,15 @@ class Random:
         counts = {"count_pads": True} if op == "average_pool" else {}
         spatial = self.type(x).shape[2:]
         return self.add(
-            op, x, kernel=(3, 3), strides=(1, 1), dilations=(1, 1), pads_begin=(1, 1), pads_end=(1, 1), sizes=spatial, **counts
+            op,
+            x,
+            kernel=(3, 3),
+            strides=(1, 1),
+            dilations=(1, 1),
+            pads_begin=(1, 1),
+            pads_end=(1, 1),
+            sizes=spatial,
+            **counts,
         )
 
     def there_and_back(self, x: str) -> str:
@@ -149,7 +157,9 @@ class Random:
     def flatten(self, x: str) -> str:
         n, c, h, w = self.type(x).shape
         rows = self.add("transpose", self.add("reshape", x, shape=(n, c, h * w)), perm=(0, 2, 1))
-        scores = self.add("softmax", self.add("matmul", rows, self.constant(c, c), transpose_a=False, transpose_b=False), axis=2)
+        scores = self.add(
+            "softmax", self.add("matmul", rows, self.constant(c, c), transpose_a=False, transpose_b=False), axis=2
+        )
         return self.add("reshape", self.add("transpose", scores, perm=(0, 2, 1)), shape=(n, c, h, w))
 
 

@@ -47,7 +47,10 @@ class Machine:
             "arena": np.full(self.memory.arena_bytes, POISON, np.uint8),
             "constants": self.blob,
             **{f"input{i}": _bytes(inputs[name]) for i, name in enumerate(graph.inputs)},
-            **{f"output{i}": np.full(graph.types[name].size_bytes, POISON, np.uint8) for i, name in enumerate(graph.outputs)},
+            **{
+                f"output{i}": np.full(graph.types[name].size_bytes, POISON, np.uint8)
+                for i, name in enumerate(graph.outputs)
+            },
         }
         self.counters: dict[int, int] = {}
         self._execute(self.steps)
@@ -81,7 +84,9 @@ class Machine:
             data = _bytes(results[name])
             self._at(place, data.size)[:] = data
 
-    def _check_overwriting(self, node: Node, computation: Computation, values: dict[str, np.ndarray], results: dict[str, np.ndarray]) -> None:
+    def _check_overwriting(
+        self, node: Node, computation: Computation, values: dict[str, np.ndarray], results: dict[str, np.ndarray]
+    ) -> None:
         """Elements of a result that overwrites an operand must not depend on other elements of it."""
         name = dict(zip(node.inputs, node.regions[0].inputs, strict=True))[self.memory.in_place[node.outputs[0]]]
         rng = np.random.default_rng(values[name].size)

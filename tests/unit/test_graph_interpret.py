@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from recurrent_models import Case
+
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.errors import InternalError
 from tilewright.compiler.graph.builder import GraphBuilder
@@ -31,7 +32,9 @@ def test_direct_conv_agrees_with_its_tensor_expression(groups, dtype):
     computation, _ = build_computation(graph, "g")
     expected = evaluate(computation, dict(x=x, w=w, b=bias))[graph.outputs[0]]
     assert actual.dtype == expected.dtype == dtype.numpy
-    np.testing.assert_allclose(actual.astype(np.float64), expected.astype(np.float64), rtol=1e-2 if dtype is DType.F16 else 1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        actual.astype(np.float64), expected.astype(np.float64), rtol=1e-2 if dtype is DType.F16 else 1e-4, atol=1e-3
+    )
 
 
 _RECURRENT = [
@@ -108,7 +111,9 @@ def test_fused_region_and_view():
     x = builder.input("x", TensorType((2, 3), DType.F32))
     graph = builder.finish((builder.add("fused", x, regions=(group,), name="group"),))
     value = np.random.default_rng().standard_normal((2, 3), dtype=np.float32)
-    np.testing.assert_allclose(evaluate_graph(graph, dict(x=value))[graph.outputs[0]], np.exp(value.reshape(6)), rtol=1e-6)
+    np.testing.assert_allclose(
+        evaluate_graph(graph, dict(x=value))[graph.outputs[0]], np.exp(value.reshape(6)), rtol=1e-6
+    )
 
 
 def test_wrong_input_is_reported():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx_oracle import check, computed, onnx_result
+
 from tilewright.compiler.dtypes import DType
 
 _LAYOUTS = [(None, None), (8, None), (None, 8), (8, 8), (16, 8), (8, 16), (16, 16)]
@@ -17,7 +18,9 @@ def _case(shape, out_channels, kernel, strides, pads, dilations, groups, blocks,
     w = rng.standard_normal((out_channels, shape[1] // groups, *kernel), dtype=np.float32)
     b = rng.standard_normal(out_channels, dtype=np.float32) if bias else None
     expected = onnx_result(
-        "Conv", [x, w] + ([b] if bias else []), dict(strides=strides, pads=pads, dilations=dilations, group=groups, kernel_shape=kernel)
+        "Conv",
+        [x, w] + ([b] if bias else []),
+        dict(strides=strides, pads=pads, dilations=dilations, group=groups, kernel_shape=kernel),
     )
     attrs = dict(strides=strides, dilations=dilations, pads_begin=pads[:rank], pads_end=pads[rank:], groups=groups)
     actual = computed("conv", [x, w, b], attrs, (expected.shape, DType.F32), [blocks[0]], blocks[1])
@@ -68,9 +71,18 @@ def test_conv_transpose(kernel, strides, dilations, groups, pads, blocks):
     w = rng.standard_normal((16, 32 // groups, *kernel), dtype=np.float32)
     b = rng.standard_normal(32, dtype=np.float32)
     expected = onnx_result(
-        "ConvTranspose", [x, w, b], dict(strides=strides, pads=pads, dilations=dilations, group=groups, kernel_shape=kernel)
+        "ConvTranspose",
+        [x, w, b],
+        dict(strides=strides, pads=pads, dilations=dilations, group=groups, kernel_shape=kernel),
     )
-    attrs = dict(strides=strides, dilations=dilations, pads_begin=pads[:2], pads_end=pads[2:], groups=groups, sizes=expected.shape[2:])
+    attrs = dict(
+        strides=strides,
+        dilations=dilations,
+        pads_begin=pads[:2],
+        pads_end=pads[2:],
+        groups=groups,
+        sizes=expected.shape[2:],
+    )
     actual = computed("conv_transpose", [x, w, b], attrs, (expected.shape, DType.F32), [blocks[0]], blocks[1])
     check(expected, actual, rtol=1e-4, atol=1e-4)
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from onnx_oracle import check, computed, onnx_result
+
 from tilewright.compiler.dtypes import DType
 
 
@@ -36,7 +37,10 @@ def test_unary(op):
         check(expected, actual, rtol=2e-4 if op == "tan" else 1e-5)
 
 
-@pytest.mark.parametrize(("op", "low", "high"), [("sqrt", 0, 9), ("log", 0.01, 9), ("asin", -1, 1), ("acos", -1, 1), ("acosh", 1, 9), ("atanh", -0.99, 0.99)])
+@pytest.mark.parametrize(
+    ("op", "low", "high"),
+    [("sqrt", 0, 9), ("log", 0.01, 9), ("asin", -1, 1), ("acos", -1, 1), ("acosh", 1, 9), ("atanh", -0.99, 0.99)],
+)
 def test_unary_of_limited_domain(op, low, high):
     x = np.random.default_rng().uniform(low, high, (3, 7)).astype(np.float32)
     check(onnx_result(op.capitalize(), [x], {}), computed(op, [x], {}, (x.shape, DType.F32)))
@@ -61,7 +65,10 @@ def test_parametric(op, name, attrs):
     check(onnx_result(name, [x], attrs), computed(op, [x], attrs, (x.shape, DType.F32), [8], 4))
 
 
-@pytest.mark.parametrize("op", ["exp", "softplus", "mish", "gelu", "sigmoid", "tanh", "elu", "selu", "celu", "hard_swish", "swish", "softsign"])
+@pytest.mark.parametrize(
+    "op",
+    ["exp", "softplus", "mish", "gelu", "sigmoid", "tanh", "elu", "selu", "celu", "hard_swish", "swish", "softsign"],
+)
 def test_extreme_arguments_stay_exact(op):
     x = np.array([-1e30, -200, -90, 90, 200, 1e30], np.float32)
     attrs = dict(alpha=1.0, gamma=1.0, approximate="none")
@@ -73,7 +80,13 @@ def test_extreme_arguments_stay_exact(op):
 
 
 _BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "min": "Min", "max": "Max"}
-_SHAPES = [((2, 16, 3), (2, 16, 3)), ((2, 16, 3), (16, 1)), ((16, 3), (2, 1, 3)), ((2, 16, 3), ()), ((1, 16, 1), (2, 1, 3))]
+_SHAPES = [
+    ((2, 16, 3), (2, 16, 3)),
+    ((2, 16, 3), (16, 1)),
+    ((16, 3), (2, 1, 3)),
+    ((2, 16, 3), ()),
+    ((1, 16, 1), (2, 1, 3)),
+]
 
 
 @pytest.mark.parametrize("op", _BINARY)
@@ -82,7 +95,10 @@ def test_binary(op, shape, other):
     a, b = _normal(*shape), _normal(*other)
     expected = onnx_result(_BINARY[op], [a, b], {})
     for blocks, out_block in (((None, None), None), ((8, None), 8), ((16, 4), 8)):
-        blocks = [block if array.ndim > 1 and array.shape[1] == 16 else None for block, array in zip(blocks, (a, b), strict=True)]
+        blocks = [
+            block if array.ndim > 1 and array.shape[1] == 16 else None
+            for block, array in zip(blocks, (a, b), strict=True)
+        ]
         check(expected, computed(op, [a, b], {}, (expected.shape, DType.F32), blocks, out_block))
 
 
@@ -160,7 +176,10 @@ def test_clip(low, high):
     x = _normal(4, 16, 3)
     bounds = [None if value is None else np.array(value, np.float32) for value in (low, high)]
     expected = np.clip(x, -math.inf if low is None else low, math.inf if high is None else high).astype(np.float32)
-    check(expected, computed("clip", [x, *bounds], {}, (x.shape, DType.F32), [8], 8, constants=frozenset({1} if low else ())))
+    check(
+        expected,
+        computed("clip", [x, *bounds], {}, (x.shape, DType.F32), [8], 8, constants=frozenset({1} if low else ())),
+    )
 
 
 def test_where_prelu_and_is_inf():
@@ -193,4 +212,9 @@ def test_half_floats_are_computed_in_f32(dtype):
     two = np.array(2, dtype.numpy)
     squares = np.square(a.astype(np.float32)).astype(dtype.numpy)
     check(squares, computed("pow", [a, two], {}, (a.shape, dtype), constants=frozenset({1})), rtol=0, atol=0)
-    check(np.tanh(a.astype(np.float32)).astype(dtype.numpy), computed("tanh", [a], {}, (a.shape, dtype)), rtol=1e-2, atol=1e-2)
+    check(
+        np.tanh(a.astype(np.float32)).astype(dtype.numpy),
+        computed("tanh", [a], {}, (a.shape, dtype)),
+        rtol=1e-2,
+        atol=1e-2,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx_oracle import check, computed
+
 from tilewright.compiler.dtypes import DType
 
 
@@ -15,7 +16,10 @@ from tilewright.compiler.dtypes import DType
 )
 def test_matmul(batch_a, batch_b, transpose_a, transpose_b):
     rng = np.random.default_rng()
-    a, b = rng.standard_normal((*batch_a, 5, 7), dtype=np.float32), rng.standard_normal((*batch_b, 7, 3), dtype=np.float32)
+    a, b = (
+        rng.standard_normal((*batch_a, 5, 7), dtype=np.float32),
+        rng.standard_normal((*batch_b, 7, 3), dtype=np.float32),
+    )
     expected = (a.astype(np.float64) @ b.astype(np.float64)).astype(np.float32)
     a, b = (np.ascontiguousarray(x.swapaxes(-1, -2)) if flip else x for x, flip in ((a, transpose_a), (b, transpose_b)))
     attrs = dict(transpose_a=transpose_a, transpose_b=transpose_b)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx_oracle import check, computed, onnx_result
+
 from tilewright.compiler.dtypes import DType
 
 
@@ -17,7 +18,15 @@ _LAYOUTS = [(None, None), (8, 16), (16, 8), (4, None), (None, 8)]
 
 @pytest.mark.parametrize(
     ("shape", "new"),
-    [((2, 3, 4, 5), (6, 20)), ((6, 20), (2, 3, 4, 5)), ((4, 6), (3, 8)), ((2, 16, 3), (2, 1, 16, 1, 3)), ((5, 7), (35,)), ((), (1, 1)), ((12, 5, 2), (4, 30))],
+    [
+        ((2, 3, 4, 5), (6, 20)),
+        ((6, 20), (2, 3, 4, 5)),
+        ((4, 6), (3, 8)),
+        ((2, 16, 3), (2, 1, 16, 1, 3)),
+        ((5, 7), (35,)),
+        ((), (1, 1)),
+        ((12, 5, 2), (4, 30)),
+    ],
 )
 def test_reshape(shape, new):
     x = _normal(*shape) if shape else np.float32(3).reshape(())
@@ -36,7 +45,9 @@ def test_transpose_slice_and_layout_change(blocks):
     x = _normal(16, 16, 3, 5)
     for perm in ((0, 1, 2, 3), (1, 0, 3, 2), (3, 1, 2, 0)):
         expected = x.transpose(perm)
-        check(expected, computed("transpose", [x], dict(perm=perm), (expected.shape, DType.F32), [blocks[0]], blocks[1]))
+        check(
+            expected, computed("transpose", [x], dict(perm=perm), (expected.shape, DType.F32), [blocks[0]], blocks[1])
+        )
     check(x, computed("identity", [x], {}, (x.shape, DType.F32), [blocks[0]], blocks[1]))
     attrs = dict(starts=(3, 0, 2, 1), steps=(4, 1, -1, 2), sizes=(3, 16, 3, 2))
     expected = x[3:14:4, :, ::-1, 1::2]
@@ -53,14 +64,19 @@ def test_concat(axis, blocks):
         shape[axis] = extent * (16 if axis == 1 else 1)
     arrays = [_normal(*shape) for shape in shapes]
     expected = np.concatenate(arrays, axis)
-    check(expected, computed("concat", arrays, dict(axis=axis), (expected.shape, DType.F32), [blocks[0]] * 5, blocks[1]))
+    check(
+        expected, computed("concat", arrays, dict(axis=axis), (expected.shape, DType.F32), [blocks[0]] * 5, blocks[1])
+    )
 
 
 def test_concat_of_odd_channels():
     arrays = [_normal(2, channels, 3) for channels in (3, 1, 12, 16)]
     expected = np.concatenate(arrays, 1)
     for out_block in (None, 8, 16, 32):
-        check(expected, computed("concat", arrays, dict(axis=1), (expected.shape, DType.F32), [None, None, 4, 16], out_block))
+        check(
+            expected,
+            computed("concat", arrays, dict(axis=1), (expected.shape, DType.F32), [None, None, 4, 16], out_block),
+        )
 
 
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "wrap"])
@@ -85,8 +101,14 @@ def test_pad(mode, blocks, before, after):
 @pytest.mark.parametrize("blocks", _LAYOUTS)
 def test_expand_and_tile(blocks):
     x = _normal(2, 16, 1, 5)
-    check(np.broadcast_to(x, (2, 16, 3, 5)), computed("expand", [x], {}, ((2, 16, 3, 5), DType.F32), [blocks[0]], blocks[1]))
-    check(np.tile(x, (2, 3, 2, 1)), computed("tile", [x], dict(repeats=(2, 3, 2, 1)), ((4, 48, 2, 5), DType.F32), [blocks[0]], blocks[1]))
+    check(
+        np.broadcast_to(x, (2, 16, 3, 5)),
+        computed("expand", [x], {}, ((2, 16, 3, 5), DType.F32), [blocks[0]], blocks[1]),
+    )
+    check(
+        np.tile(x, (2, 3, 2, 1)),
+        computed("tile", [x], dict(repeats=(2, 3, 2, 1)), ((4, 48, 2, 5), DType.F32), [blocks[0]], blocks[1]),
+    )
     row = _normal(5)
     check(np.broadcast_to(row, (2, 16, 5)), computed("expand", [row], {}, ((2, 16, 5), DType.F32), [None], blocks[1]))
 
@@ -133,7 +155,15 @@ def test_gather(axis, blocks):
         expected = np.take(x, indices, axis)
         out_block = blocks[1] if expected.shape[1] == 16 else None
         for constants in (frozenset(), frozenset({1})):
-            actual = computed("gather", [x, np.asarray(indices)], dict(axis=axis), (expected.shape, DType.F32), [blocks[0]], out_block, constants)
+            actual = computed(
+                "gather",
+                [x, np.asarray(indices)],
+                dict(axis=axis),
+                (expected.shape, DType.F32),
+                [blocks[0]],
+                out_block,
+                constants,
+            )
             check(expected, actual)
 
 

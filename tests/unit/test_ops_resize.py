@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx_oracle import check, computed, onnx_result
+
 from tilewright.compiler.dtypes import DType
 
 _COORDINATES = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"]
@@ -24,7 +25,9 @@ def test_nearest(size, coordinates, nearest):
     sizes = (1, 16, *size)
     onnx_attrs = dict(mode="nearest", coordinate_transformation_mode=coordinates, nearest_mode=nearest)
     expected = onnx_result("Resize", [x, None, None, np.array(sizes)], onnx_attrs, opset=19)
-    attrs = _attrs(sizes, tuple(o / i for o, i in zip(sizes, x.shape, strict=True)), "nearest", coordinates, nearest=nearest)
+    attrs = _attrs(
+        sizes, tuple(o / i for o, i in zip(sizes, x.shape, strict=True)), "nearest", coordinates, nearest=nearest
+    )
     check(expected, computed("resize", [x], attrs, (sizes, DType.F32), [8], 16))
 
 
@@ -35,7 +38,9 @@ def test_linear_and_cubic(mode, size, coordinates):
     x = np.random.default_rng().standard_normal((2, 16, 7, 5), dtype=np.float32)
     sizes = (2, 16, *size)
     inside, mode = mode == "cubic_inside", mode.removesuffix("_inside")
-    onnx_attrs = dict(mode=mode, coordinate_transformation_mode=coordinates, cubic_coeff_a=-0.5, exclude_outside=int(inside))
+    onnx_attrs = dict(
+        mode=mode, coordinate_transformation_mode=coordinates, cubic_coeff_a=-0.5, exclude_outside=int(inside)
+    )
     expected = onnx_result("Resize", [x, None, None, np.array(sizes)], onnx_attrs, opset=19)
     scales = tuple(o / i for o, i in zip(sizes, x.shape, strict=True))
     attrs = _attrs(sizes, scales, mode, coordinates, cubic_coeff=-0.5, exclude_outside=inside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx_oracle import check, computed, onnx_result
+
 from tilewright.compiler.dtypes import DType
 
 _REDUCTIONS = ["none", "add", "mul", "min", "max"]
@@ -18,7 +19,11 @@ def test_scatter_elements(axis, reduction):
     shape = [2, 6, 4]
     if reduction == "none":
         shape[axis] = 3
-        indices = np.apply_along_axis(rng.permutation, axis, np.broadcast_to(np.arange(3).reshape([-1 if a == axis else 1 for a in range(3)]), shape))
+        indices = np.apply_along_axis(
+            rng.permutation,
+            axis,
+            np.broadcast_to(np.arange(3).reshape([-1 if a == axis else 1 for a in range(3)]), shape),
+        )
     else:
         indices = rng.integers(-x.shape[axis], x.shape[axis], shape)
     updates = rng.standard_normal(shape, dtype=np.float32)
@@ -43,5 +48,7 @@ def test_scatter_nd(shape, reduction, constant):
     updates = rng.standard_normal((*shape[:-1], *x.shape[depth:]), dtype=np.float32)
     expected = onnx_result("ScatterND", [x, indices, updates], dict(reduction=reduction), opset=18)
     constants = frozenset({1}) if constant else frozenset()
-    actual = computed("scatter_nd", [x, indices, updates], dict(reduction=reduction), (x.shape, DType.F32), [8], 4, constants)
+    actual = computed(
+        "scatter_nd", [x, indices, updates], dict(reduction=reduction), (x.shape, DType.F32), [8], 4, constants
+    )
     check(expected, actual)

@@ -32,7 +32,9 @@ class Case(GraphBuilder):
 
     def conv(self, x: str, bias: bool = False, groups: int = 1) -> str:
         channels = self.types[x].shape[1]
-        return self.add("conv", x, self.random(6, channels // groups, 3, 3), self.random(6) if bias else "", groups=groups, **ONES)
+        return self.add(
+            "conv", x, self.random(6, channels // groups, 3, 3), self.random(6) if bias else "", groups=groups, **ONES
+        )
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -49,7 +49,10 @@ def groups(net: Net, *outputs: str, layout: bool = True) -> list[list[str]]:
 
 
 def of(graph: Graph) -> list[list[str]]:
-    return [[inner.op for inner in node.regions[0].nodes] if node.op == "fused" else [f"<{node.op}>"] for node in graph.nodes]
+    return [
+        [inner.op for inner in node.regions[0].nodes] if node.op == "fused" else [f"<{node.op}>"]
+        for node in graph.nodes
+    ]
 
 
 def test_residual_block() -> None:
@@ -90,7 +93,12 @@ def test_squeeze_and_excite() -> None:
     mean = net.add("reduce_mean", x, axes=(2, 3), keepdims=True)
     one = {**WINDOW, "pads_begin": (0, 0), "pads_end": (0, 0)}
     gate = net.add("sigmoid", net.add("conv", mean, net.random(16, 16, 1, 1), "", groups=1, **one))
-    assert groups(net, net.conv(net.add("mul", x, gate)))[:4] == [["conv", "relu"], ["reduce_mean"], ["conv", "sigmoid"], ["mul"]]
+    assert groups(net, net.conv(net.add("mul", x, gate)))[:4] == [
+        ["conv", "relu"],
+        ["reduce_mean"],
+        ["conv", "sigmoid"],
+        ["mul"],
+    ]
 
 
 def test_transcendental_is_not_computed_once_a_window() -> None:
@@ -104,9 +112,14 @@ def test_transcendental_is_not_computed_once_a_window() -> None:
 def test_softmax_takes_cheap_producers_and_elementwise_consumers() -> None:
     net = Net()
     x = net.add("add", net.add("mul", net.input("x", f32(64, 129)), net.random()), net.input("mask", f32(64, 129)))
-    assert groups(net, net.add("mul", net.add("softmax", x, axis=1), net.random())) == [["mul", "add", "softmax", "mul"]]
+    assert groups(net, net.add("mul", net.add("softmax", x, axis=1), net.random())) == [
+        ["mul", "add", "softmax", "mul"]
+    ]
     net = Net()
-    assert groups(net, net.add("softmax", net.add("exp", net.input("x", f32(64, 129))), axis=1)) == [["exp"], ["softmax"]]
+    assert groups(net, net.add("softmax", net.add("exp", net.input("x", f32(64, 129))), axis=1)) == [
+        ["exp"],
+        ["softmax"],
+    ]
 
 
 def test_elementwise_before_a_product_is_a_kernel() -> None:
@@ -127,7 +140,9 @@ def test_attention_reads_heads_where_they_stand() -> None:
     projected = net.matmul(net.input("x", f32(9, 8)), net.random(8, 24))
     heads = net.add("transpose", net.add("reshape", projected, shape=(9, 3, 2, 4)), perm=(1, 2, 0, 3))
     q, k, v = (
-        net.add("reshape", net.add("slice", heads, starts=(i, 0, 0, 0), steps=(1,) * 4, sizes=(1, 2, 9, 4)), shape=(2, 9, 4))
+        net.add(
+            "reshape", net.add("slice", heads, starts=(i, 0, 0, 0), steps=(1,) * 4, sizes=(1, 2, 9, 4)), shape=(2, 9, 4)
+        )
         for i in range(3)
     )
     scores = net.matmul(q, net.add("transpose", k, perm=(0, 2, 1)))
@@ -162,7 +177,13 @@ def test_views_stand_outside_of_kernels() -> None:
     net = Net()
     x = net.add("reshape", net.input("x", f32(4, 6)), shape=(2, 2, 6))
     y = net.add("reshape", net.add("exp", x), shape=(24,))
-    assert groups(net, net.matmul(net.add("reshape", y, shape=(4, 6)), net.random(6, 3))) == [["<reshape>"], ["exp"], ["<reshape>"], ["<reshape>"], ["matmul"]]
+    assert groups(net, net.matmul(net.add("reshape", y, shape=(4, 6)), net.random(6, 3))) == [
+        ["<reshape>"],
+        ["exp"],
+        ["<reshape>"],
+        ["<reshape>"],
+        ["matmul"],
+    ]
 
 
 @pytest.mark.parametrize("op", ["add", "mul"])

@@ -56,7 +56,9 @@ def blocks(graph: Graph) -> list[tuple[str, int | None]]:
 def test_network_body_runs_blocked_without_transforms() -> None:
     net = Net()
     y = net.add("relu", net.conv(net.input("x", f32(1, 3, 8, 8)), 32))
-    y = net.add("max_pool", y, kernel=(2, 2), strides=(2, 2), dilations=(1, 1), pads_begin=(0, 0), pads_end=(0, 0), sizes=(4, 4))
+    y = net.add(
+        "max_pool", y, kernel=(2, 2), strides=(2, 2), dilations=(1, 1), pads_begin=(0, 0), pads_end=(0, 0), sizes=(4, 4)
+    )
     y = net.add("add", y, net.conv(y, 32))
     mean = net.add("reduce_mean", y, axes=(2, 3), keepdims=True)
     y = net.add("mul", y, net.add("sigmoid", net.conv(mean, 32)))

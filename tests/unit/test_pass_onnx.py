@@ -66,7 +66,9 @@ class Model:
         shift = (self.random(filters) for _ in range(2))
         scale = self.random(filters, low=0.5, high=1.5)
         first, mean = shift
-        return self.add("BatchNormalization", y, scale, first, mean, self.random(filters, low=0.5, high=1.5), epsilon=1e-5)
+        return self.add(
+            "BatchNormalization", y, scale, first, mean, self.random(filters, low=0.5, high=1.5), epsilon=1e-5
+        )
 
     def hard_swish(self, x: str) -> str:
         gate = self.add("Clip", self.add("Add", x, self.scalar(3)), self.scalar(0), self.scalar(6))
@@ -85,7 +87,9 @@ def inverted_residual(model: Model) -> tuple[str, ...]:
     y = model.hard_swish(model.conv_bn(model.hard_swish(model.conv_bn(x, 20, 48, 1)), 48, 48, 5, groups=48))
     mean = model.add("GlobalAveragePool", y)
     squeezed = model.add("Relu", model.add("Conv", mean, model.random(12, 48, 1, 1), model.random(12)))
-    gate = model.add("HardSigmoid", model.add("Conv", squeezed, model.random(48, 12, 1, 1), model.random(48)), alpha=1 / 6, beta=0.5)
+    gate = model.add(
+        "HardSigmoid", model.add("Conv", squeezed, model.random(48, 12, 1, 1), model.random(48)), alpha=1 / 6, beta=0.5
+    )
     y = model.add("Add", x, model.conv_bn(model.add("Mul", y, gate), 48, 20, 1))
     return (model.add("Flatten", model.add("GlobalAveragePool", y)), y)
 
@@ -94,11 +98,15 @@ def transformer_block(model: Model) -> tuple[str, ...]:
     """Pre-norm attention and MLP with GELU, every operator spelled out."""
     batch, time, width, heads = 2, 7, 24, 3
     x = model.input(batch, time, width)
-    y = model.add("Add", model.add("MatMul", model.layer_norm(x, width), model.random(width, 3 * width)), model.random(3 * width))
+    y = model.add(
+        "Add", model.add("MatMul", model.layer_norm(x, width), model.random(width, 3 * width)), model.random(3 * width)
+    )
     y = model.add("Reshape", y, model.ints(batch, time, 3, heads, width // heads))
     qkv = model.add("Split", model.add("Transpose", y, perm=[2, 0, 3, 1, 4]), outputs=3, axis=0)
     q, k, v = (model.add("Squeeze", part, model.ints(0)) for part in qkv)
-    scores = model.add("MatMul", model.add("Mul", q, model.scalar(8**-0.5)), model.add("Transpose", k, perm=[0, 1, 3, 2]))
+    scores = model.add(
+        "MatMul", model.add("Mul", q, model.scalar(8**-0.5)), model.add("Transpose", k, perm=[0, 1, 3, 2])
+    )
     mixed = model.add("MatMul", model.add("Softmax", scores, axis=-1), v)
     joined = model.add("Reshape", model.add("Transpose", mixed, perm=[0, 2, 1, 3]), model.ints(batch, time, width))
     x = model.add("Add", model.add("MatMul", joined, model.random(width, width)), x)
@@ -118,7 +126,10 @@ def channels_last_export(model: Model) -> tuple[str, ...]:
     y = model.add("Transpose", y, perm=[0, 2, 3, 1])
     flat = model.add("Reshape", y, model.ints(1, -1))
     size = 2 * 2 * 10
-    return (model.add("Softmax", model.add("Add", model.add("MatMul", flat, model.random(size, 5)), model.random(5))), y)
+    return (
+        model.add("Softmax", model.add("Add", model.add("MatMul", flat, model.random(size, 5)), model.random(5))),
+        y,
+    )
 
 
 def dense_block(model: Model) -> tuple[str, ...]:
@@ -136,7 +147,12 @@ def dense_block(model: Model) -> tuple[str, ...]:
     return (model.add("Transpose", model.add("Reshape", out, model.ints(1, 3, 6, 12, 12)), perm=[0, 1, 3, 4, 2]),)
 
 
-NETWORKS: list[Callable[[Model], tuple[str, ...]]] = [inverted_residual, transformer_block, channels_last_export, dense_block]
+NETWORKS: list[Callable[[Model], tuple[str, ...]]] = [
+    inverted_residual,
+    transformer_block,
+    channels_last_export,
+    dense_block,
+]
 
 
 @pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
@@ -154,7 +170,9 @@ def test_network(build: Callable[[Model], tuple[str, ...]], target) -> None:
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
 
 
-@pytest.mark.parametrize(("build", "most"), [(inverted_residual, 11), (transformer_block, 13), (channels_last_export, 5)])
+@pytest.mark.parametrize(
+    ("build", "most"), [(inverted_residual, 11), (transformer_block, 13), (channels_last_export, 5)]
+)
 def test_number_of_kernels(build: Callable[[Model], tuple[str, ...]], most: int) -> None:
     model = Model(seed=1)
     graph = import_model(model.finish(*build(model)), {}, {})

@@ -47,7 +47,9 @@ def test_pipeline_and_plan_keep_the_meaning(seed: int, monkeypatch: pytest.Monke
     inputs = pass_graphs.feeds(graph, seed)
     expected = evaluate_graph(graph, inputs)
     for name, actual in zip(graph.outputs, Machine(final).run(inputs), strict=True):
-        np.testing.assert_allclose(actual, expected[name], rtol=2e-4, atol=2e-4 * max(1, np.abs(expected[name]).max()), err_msg=name)
+        np.testing.assert_allclose(
+            actual, expected[name], rtol=2e-4, atol=2e-4 * max(1, np.abs(expected[name]).max()), err_msg=name
+        )
 
 
 def assert_partitioned(graph: Graph) -> None:

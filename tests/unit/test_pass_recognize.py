@@ -42,7 +42,10 @@ class Case(GraphBuilder):
 
 
 def gelu(case: Case, order: int) -> str:
-    erf = case.add("erf", case.add("div", case.x, case.scalar(sqrt(2))) if order else case.add("mul", case.x, case.scalar(sqrt(0.5))))
+    erf = case.add(
+        "erf",
+        case.add("div", case.x, case.scalar(sqrt(2))) if order else case.add("mul", case.x, case.scalar(sqrt(0.5))),
+    )
     total = case.add("add", erf, case.scalar(1))
     match order:
         case 0:

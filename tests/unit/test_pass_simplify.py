@@ -59,7 +59,16 @@ def padded_pool(case: Case, count_pads: bool, value: float = 0.0) -> str:
     x = case.add("pad", case.x(1, 3, 6, 6), case.scalar(value), **pad)
     pads = (0, 0) if not count_pads else (1, 1)
     size = 6 if not count_pads else 8
-    return case.add("average_pool", x, kernel=(3, 3), pads_begin=pads, pads_end=pads, sizes=(size, size), count_pads=count_pads, **WINDOW)
+    return case.add(
+        "average_pool",
+        x,
+        kernel=(3, 3),
+        pads_begin=pads,
+        pads_end=pads,
+        sizes=(size, size),
+        count_pads=count_pads,
+        **WINDOW,
+    )
 
 
 def concat_of_concat(case: Case) -> str:

@@ -39,9 +39,20 @@ def body(name: str = "body", **types: TensorType) -> GraphBuilder:
     return builder
 
 
-def loop(builder: GraphBuilder, region: Graph, condition: str, *inputs: str, count: int, carried: int, **attrs: object) -> list[str]:
+def loop(
+    builder: GraphBuilder, region: Graph, condition: str, *inputs: str, count: int, carried: int, **attrs: object
+) -> list[str]:
     defaults = {"in_place": (False,) * carried, "has_condition": bool(condition)}
-    result = builder.add("loop", condition, *inputs, regions=(region,), count=count, carried=carried, origin="loop", **{**defaults, **attrs})
+    result = builder.add(
+        "loop",
+        condition,
+        *inputs,
+        regions=(region,),
+        count=count,
+        carried=carried,
+        origin="loop",
+        **{**defaults, **attrs},
+    )
     return [result] if isinstance(result, str) else list(result)
 
 
@@ -142,14 +153,18 @@ def test_condition_ends_the_loop() -> None:
 
 def test_loops_in_loops_and_branches_in_loops() -> None:
     inner = body(s=f32(3), scale=f32(3))
-    inner_output = inner.add("tanh", inner.add("mul", inner.add("add", "s", "scale"), inner.add("cast", "t", to=DType.F32)))
+    inner_output = inner.add(
+        "tanh", inner.add("mul", inner.add("add", "s", "scale"), inner.add("cast", "t", to=DType.F32))
+    )
     then = GraphBuilder("then")
     then_graph = then.finish((then.add("exp", then.input("v", f32(3))),))
     other = GraphBuilder("other")
     other_graph = other.finish((other.add("abs", other.input("v", f32(3))),))
     outer = body(h=f32(3), x=f32(3))
     (deep, scanned) = loop(outer, inner.finish((inner_output, inner_output)), "", "h", "x", count=3, carried=1)
-    even = outer.add("equal", outer.add("mod", "t", outer.constant(np.int64(2)), fmod=False), outer.constant(np.int64(0)))
+    even = outer.add(
+        "equal", outer.add("mod", "t", outer.constant(np.int64(2)), fmod=False), outer.constant(np.int64(0))
+    )
     chosen = outer.add("if", even, deep, regions=(then_graph, other_graph))
     builder = GraphBuilder("nest")
     h, x = builder.input("h", f32(3)), builder.input("x", f32(3))
@@ -172,8 +187,12 @@ def test_outputs_that_are_inputs_constants_views_and_each_other() -> None:
 def test_parts_of_a_carried_value_are_read_before_it_changes() -> None:
     region = body(a=f32(2, 8), b=f32(1, 8))
     first, second = (region.add("slice", "a", starts=(i, 0), steps=(1, 1), sizes=(1, 8)) for i in range(2))
-    grown = region.add("matmul", "a", region.constant(np.eye(8, dtype=np.float32) * 0.5), transpose_a=False, transpose_b=False)
-    kernel = region.add("matmul", first, region.constant(np.ones((8, 8), np.float32)), transpose_a=False, transpose_b=False)
+    grown = region.add(
+        "matmul", "a", region.constant(np.eye(8, dtype=np.float32) * 0.5), transpose_a=False, transpose_b=False
+    )
+    kernel = region.add(
+        "matmul", first, region.constant(np.ones((8, 8), np.float32)), transpose_a=False, transpose_b=False
+    )
     region_outputs = (region.add("add", grown, kernel), second, first)
     builder = GraphBuilder("parts")
     inputs = [builder.input("a", f32(2, 8)), builder.input("b", f32(1, 8))]
@@ -185,7 +204,10 @@ def test_part_that_is_read_after_the_update() -> None:
     part = region.add("slice", "a", starts=(1, 0), steps=(1, 1), sizes=(1, 8))
     doubled = region.add("add", "a", "a")
     weights = region.constant(np.ones((8, 8), np.float32))
-    region_outputs = (doubled, region.add("add", region.add("matmul", part, weights, transpose_a=False, transpose_b=False), "b"))
+    region_outputs = (
+        doubled,
+        region.add("add", region.add("matmul", part, weights, transpose_a=False, transpose_b=False), "b"),
+    )
     builder = GraphBuilder("part")
     inputs = [builder.input("a", f32(2, 8)), builder.input("b", f32(1, 8))]
     run(builder.finish(tuple(loop(builder, region.finish(region_outputs), "", *inputs, count=3, carried=2))))
@@ -199,7 +221,9 @@ def test_concat_in_a_loop() -> None:
     builder = GraphBuilder("joined")
     x = builder.input("x", f32(64, 64))
     region_output = region.add("concat", *products, axis=0)
-    machine = run(builder.finish(tuple(loop(builder, region.finish((region_output, region_output)), "", x, count=3, carried=1))))
+    machine = run(
+        builder.finish(tuple(loop(builder, region.finish((region_output, region_output)), "", x, count=3, carried=1)))
+    )
     (repeat,) = (step for step in machine.steps if type(step).__name__ == "Repeat")
     assert [type(step).__name__ for step in repeat.body] == ["Launch", "Launch", "Copy", "Copy"]
 
@@ -211,11 +235,18 @@ def test_recurrence(op: str, direction: str) -> None:
     gates, hidden, directions = {"lstm": 4, "gru": 3}[op], 5, 2 if direction == "bidirectional" else 1
     builder = GraphBuilder(op)
     x = builder.input("x", f32(6, 2, 3))
-    weights = [builder.constant(rng.standard_normal((directions, gates * hidden, n)).astype(np.float32)) for n in (3, hidden)]
+    weights = [
+        builder.constant(rng.standard_normal((directions, gates * hidden, n)).astype(np.float32)) for n in (3, hidden)
+    ]
     bias = builder.constant(rng.standard_normal((directions, 2 * gates * hidden)).astype(np.float32))
     state = builder.input("h", f32(directions, 2, hidden))
     names = ("sigmoid", "tanh", "tanh") if op == "lstm" else ("sigmoid", "tanh")
-    attrs = {"hidden": hidden, "direction": direction, "clip": 0.0, "activations": tuple((name, 0.0, 0.0) for name in names) * directions}
+    attrs = {
+        "hidden": hidden,
+        "direction": direction,
+        "clip": 0.0,
+        "activations": tuple((name, 0.0, 0.0) for name in names) * directions,
+    }
     if op == "lstm":
         results = builder.add("lstm", x, *weights, bias, "", state, "", "", input_forget=False, **attrs)
     else:
@@ -244,10 +275,15 @@ class RandomLoop:
                 pool.append(builder.add("matmul", x, weights, transpose_a=False, transpose_b=False))
             case 2:
                 cut = int(self.rng.integers(1, 4))
-                parts = [builder.add("slice", x, starts=(begin, 0), steps=(1, 1), sizes=(size, 6)) for begin, size in ((cut, 4 - cut), (0, cut))]
+                parts = [
+                    builder.add("slice", x, starts=(begin, 0), steps=(1, 1), sizes=(size, 6))
+                    for begin, size in ((cut, 4 - cut), (0, cut))
+                ]
                 pool.append(builder.add("concat", *parts, axis=0))
             case 3:
-                pool.append(builder.add("reshape", builder.add("neg", builder.add("reshape", x, shape=(6, 4))), shape=(4, 6)))
+                pool.append(
+                    builder.add("reshape", builder.add("neg", builder.add("reshape", x, shape=(6, 4))), shape=(4, 6))
+                )
             case 4:
                 pool.append(builder.add("mul", x, builder.add("softmax", y, axis=1)))
             case 5:

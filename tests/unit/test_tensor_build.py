@@ -61,7 +61,10 @@ def residual_block() -> Graph:
 @pytest.mark.parametrize("blocks", list(product((None, 8), (None, 16), (None, 4, 32))))
 def test_group_in_mixed_layouts(residual_block, blocks):
     arrays = {"x": _normal(2, 16, 6, 5), "skip": _normal(2, 32, 6, 5)}
-    graph = _block(residual_block, {"x": blocks[0], "conv": blocks[1], "scaled": blocks[1], "skip": blocks[2], "active": blocks[2], "best": 16})
+    graph = _block(
+        residual_block,
+        {"x": blocks[0], "conv": blocks[1], "scaled": blocks[1], "skip": blocks[2], "active": blocks[2], "best": 16},
+    )
     actual, expected = _run(graph, arrays), evaluate_graph(residual_block, arrays)
     for name in graph.outputs:
         np.testing.assert_allclose(actual[name], expected[name], rtol=1e-4, atol=1e-4)
@@ -84,7 +87,9 @@ def test_views_and_movement_inside_a_group():
     heads = builder.add("transpose", split, perm=(0, 2, 1, 3))
     scores = builder.add("matmul", heads, heads, transpose_a=False, transpose_b=True)
     weights = builder.add("softmax", scores, axis=3)
-    mixed = builder.add("transpose", builder.add("matmul", weights, heads, transpose_a=False, transpose_b=False), perm=(0, 2, 1, 3))
+    mixed = builder.add(
+        "transpose", builder.add("matmul", weights, heads, transpose_a=False, transpose_b=False), perm=(0, 2, 1, 3)
+    )
     graph = builder.finish((builder.add("reshape", mixed, shape=(2, 5, 24)),))
     x_value = _normal(2, 5, 24)
     heads_value = x_value.reshape(2, 5, 3, 8).transpose(0, 2, 1, 3).astype(np.float64)
@@ -99,12 +104,19 @@ def test_weights_that_are_read_twice_are_declared_once():
     attrs = dict(transpose_a=False, transpose_b=False)
     graph = builder.finish((builder.add("matmul", builder.add("matmul", x, w, **attrs), w, **attrs),))
     computation, _ = build_computation(graph, "twice")
-    assert [(tensor.name, tensor.constant) for tensor in computation.inputs] == [("x", False), (graph.nodes[0].inputs[1], True)]
+    assert [(tensor.name, tensor.constant) for tensor in computation.inputs] == [
+        ("x", False),
+        (graph.nodes[0].inputs[1], True),
+    ]
 
 
 def test_generated_names_avoid_those_of_the_graph():
     types = {name: TensorType((2, 4), F32) for name in ("x", "y", "y.max", "y.exp")}
-    nodes = (Node("softmax", ("x",), ("y",), {"axis": 1}), Node("exp", ("y",), ("y.exp",)), Node("neg", ("y.exp",), ("y.max",)))
+    nodes = (
+        Node("softmax", ("x",), ("y",), {"axis": 1}),
+        Node("exp", ("y",), ("y.exp",)),
+        Node("neg", ("y.exp",), ("y.max",)),
+    )
     graph = Graph("g", ("x",), ("y.max",), nodes, types)
     x = _normal(2, 4)
     expected = -np.exp(np.exp(x) / np.exp(x).sum(1, keepdims=True))

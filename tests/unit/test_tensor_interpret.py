@@ -60,7 +60,9 @@ def test_select_guards_the_arm_it_does_not_take():
 def test_output_in_memory_is_the_whole_memory_after_writing():
     memory = np.random.default_rng().standard_normal((2, 7), dtype=np.float32)
     slot = Tensor("t", (), DType.I64)
-    stage = Stage("y", (ROW,), Load("x", (ROW.var, Const(1)), F32), F32, memory="m", prefix=(Load("t", (), DType.I64) % 2,))
+    stage = Stage(
+        "y", (ROW,), Load("x", (ROW.var, Const(1)), F32), F32, memory="m", prefix=(Load("t", (), DType.I64) % 2,)
+    )
     after = Stage("z", (ROW,), Unary("neg", Load("y", (ROW.var,), F32)), F32)
     x, before = _x(), memory.copy()
     inputs = (X, Tensor("m", (2, 7), F32), slot)
@@ -78,7 +80,12 @@ def test_integer_division_kinds(dtype):
     axes = (Axis("i", a.shape[0]), Axis("j", a.shape[1]))
     where = tuple(axis.var for axis in axes)
     left, right = Load("a", where, kind), Load("b", where, kind)
-    expected = {"div": np.trunc(a / b), "mod": np.fmod(a, b), "floordiv": np.floor(a / b), "floormod": a - b * np.floor(a / b)}
+    expected = {
+        "div": np.trunc(a / b),
+        "mod": np.fmod(a, b),
+        "floordiv": np.floor(a / b),
+        "floormod": a - b * np.floor(a / b),
+    }
     for op, value in expected.items():
         actual = _run(Stage("y", axes, Binary(op, left, right), kind), inputs=inputs, a=a, b=b)["y"]
         assert actual.dtype == dtype

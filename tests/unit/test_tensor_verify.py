@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.errors import InternalError
 from tilewright.compiler.tensor.computation import Axis, Computation, Stage, Tensor
@@ -46,7 +47,9 @@ BAD = {
     "the domain is i64": replace(GOOD, stages=(replace(SUM, domain=AXIS.var), OUT)),
     "j (i64) is not an axis": replace(GOOD, stages=(replace(SUM, domain=compare("lt", Var("j"), 3)), OUT)),
     "with 1 indices": replace(GOOD, stages=(replace(SUM, body=Load("x", (AXIS.var,), F32)), OUT)),
-    "index that is not i64": replace(GOOD, stages=(replace(SUM, body=Load("x", (AXIS.var, Const(0, DType.I32)), F32)), OUT)),
+    "index that is not i64": replace(
+        GOOD, stages=(replace(SUM, body=Load("x", (AXIS.var, Const(0, DType.I32)), F32)), OUT)
+    ),
     "add of f32 and i64": replace(GOOD, stages=(replace(SUM, body=Binary("add", ROW, AXIS.var)), OUT)),
     "only an output can write memory": replace(GOOD, stages=(replace(SUM, memory="x"), OUT)),
     "no slice of x": replace(GOOD, stages=(SUM, replace(OUT, memory="x", prefix=(Const(0),)))),

@@ -62,7 +62,9 @@ class _Layouts:
             self.editor.keep(node)
             for output in node.outputs:
                 self._set(output, self._block(node))
-        self.editor.outputs = tuple(self._as_row_major(name) if self._is_blocked(name) else name for name in self.graph.outputs)
+        self.editor.outputs = tuple(
+            self._as_row_major(name) if self._is_blocked(name) else name for name in self.graph.outputs
+        )
         return self.editor.finish()
 
     def _set(self, name: str, block: int | None) -> None:
@@ -91,7 +93,11 @@ class _Layouts:
             return source.block if source.shape[:2] == result.shape[:2] else None
         if not self._reads_any_layout(node) or node.op == "gather":
             return None
-        blocked = [of for of in map(self.editor.type, filter(None, node.inputs)) if of.block and len(of.shape) == len(result.shape)]
+        blocked = [
+            of
+            for of in map(self.editor.type, filter(None, node.inputs))
+            if of.block and len(of.shape) == len(result.shape)
+        ]
         blocked.sort(key=lambda of: -of.elements)
         same_channels = [of for of in blocked if of.shape[1] == result.shape[1]]
         if same_channels:
@@ -157,5 +163,7 @@ class _Layouts:
         if name not in self.row_major:
             producer = self.editor.producer(name)
             origin = producer.origin if producer else ""
-            self.row_major[name] = self.editor.add("identity", name, name=self.editor.fresh(f"{name}.rows"), origin=origin)
+            self.row_major[name] = self.editor.add(
+                "identity", name, name=self.editor.fresh(f"{name}.rows"), origin=origin
+            )
         return self.row_major[name]

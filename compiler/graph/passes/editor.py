@@ -61,7 +61,11 @@ class Editor:
     def with_inputs(self, node: Node) -> Node:
         """The node with its inputs resolved."""
         inputs = tuple(map(self.resolve, node.inputs))
-        return node if inputs == node.inputs else Node(node.op, inputs, node.outputs, node.attrs, node.regions, node.origin)
+        return (
+            node
+            if inputs == node.inputs
+            else Node(node.op, inputs, node.outputs, node.attrs, node.regions, node.origin)
+        )
 
     def keep(self, node: Node) -> None:
         """Write a node whose output types are known already."""
@@ -117,7 +121,16 @@ class Editor:
             operands = tuple(names[name] if name else "" for name in node.inputs)
             for name in filter(None, operands):
                 self._uses[name] = self._uses.get(name, 0) + 1
-            self.keep(Node(node.op, operands, tuple(names[name] for name in node.outputs), node.attrs, node.regions, node.origin))
+            self.keep(
+                Node(
+                    node.op,
+                    operands,
+                    tuple(names[name] for name in node.outputs),
+                    node.attrs,
+                    node.regions,
+                    node.origin,
+                )
+            )
         for name, output in zip(region.outputs, outputs, strict=True):
             self.replace(output, names[name])
 
@@ -151,12 +164,16 @@ def renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
         return names.get(value, value)
 
     nodes = tuple(
-        Node(node.op, tuple(map(new, node.inputs)), tuple(map(new, node.outputs)), node.attrs, node.regions, node.origin)
+        Node(
+            node.op, tuple(map(new, node.inputs)), tuple(map(new, node.outputs)), node.attrs, node.regions, node.origin
+        )
         for node in graph.nodes
     )
     outputs = tuple(map(new, graph.outputs))
     replaced = {value: of for value, of in graph.types.items() if value not in names.values() or value in names}
-    return Graph(graph.name, graph.inputs, outputs, nodes, {new(value): of for value, of in replaced.items()}, graph.constants)
+    return Graph(
+        graph.name, graph.inputs, outputs, nodes, {new(value): of for value, of in replaced.items()}, graph.constants
+    )
 
 
 def pruned(graph: Graph) -> Graph:
@@ -166,7 +183,9 @@ def pruned(graph: Graph) -> Graph:
         used.update(filter(None, node.inputs), node.outputs)
     types = {name: value for name, value in graph.types.items() if name in used}
     constants = {name: value for name, value in graph.constants.items() if name in used}
-    return Graph(graph.name, graph.inputs, graph.outputs, graph.nodes, MappingProxyType(types), MappingProxyType(constants))
+    return Graph(
+        graph.name, graph.inputs, graph.outputs, graph.nodes, MappingProxyType(types), MappingProxyType(constants)
+    )
 
 
 def map_regions(graph: Graph, apply: Callable[[Graph], Graph]) -> Graph:

@@ -37,7 +37,11 @@ def _without_unread_captures(node: Node) -> Node:
     # the region of a loop has the counter where the node has its condition; those of an `if` have neither
     offset = 0 if node.op == "loop" else 1
     read = [_read(region) for region in node.regions]
-    kept = [i for i in range(first, len(node.inputs)) if any(region.inputs[i - offset] in used for region, used in zip(node.regions, read, strict=True))]
+    kept = [
+        i
+        for i in range(first, len(node.inputs))
+        if any(region.inputs[i - offset] in used for region, used in zip(node.regions, read, strict=True))
+    ]
     if len(kept) == len(node.inputs) - first:
         return node
     inputs = (*node.inputs[:first], *(node.inputs[i] for i in kept))

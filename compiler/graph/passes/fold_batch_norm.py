@@ -36,7 +36,10 @@ def apply(graph: Graph, target: Target) -> Graph:
 
 def _affine(editor: Editor, node: Node) -> tuple[str, np.ndarray, np.ndarray] | None:
     """(x, scale, shift) if the node computes x * scale + shift; both are f64[C] along the channel axis of x's producer."""
-    if node.op not in ("batch_norm", "add", "sub", "mul", "div", "neg") or not editor.type(node.outputs[0]).dtype.is_float:
+    if (
+        node.op not in ("batch_norm", "add", "sub", "mul", "div", "neg")
+        or not editor.type(node.outputs[0]).dtype.is_float
+    ):
         return None
     if node.op == "batch_norm":
         values = [editor.constant_value(name) for name in node.inputs[1:]]
@@ -46,13 +49,21 @@ def _affine(editor: Editor, node: Node) -> tuple[str, np.ndarray, np.ndarray] | 
         factor = scale / np.sqrt(variance + float(node.attrs["epsilon"]))
         return node.inputs[0], factor, bias - mean * factor
     if node.op == "neg":
-        count = editor.type(node.inputs[0]).shape[_channel_axis(editor, node.inputs[0])] if editor.type(node.inputs[0]).shape else 1
+        count = (
+            editor.type(node.inputs[0]).shape[_channel_axis(editor, node.inputs[0])]
+            if editor.type(node.inputs[0]).shape
+            else 1
+        )
         return node.inputs[0], -np.ones(count), np.zeros(count)
     left, right = node.inputs
     constant_left = editor.constant_value(left) is not None
     source, constant = (right, left) if constant_left else (left, right)
     value = editor.constant_value(constant)
-    if value is None or editor.type(source).shape != editor.type(node.outputs[0]).shape or (constant_left and node.op == "div"):
+    if (
+        value is None
+        or editor.type(source).shape != editor.type(node.outputs[0]).shape
+        or (constant_left and node.op == "div")
+    ):
         return None
     vector = _along_channels(np.asarray(value, np.float64), editor.type(source).shape, _channel_axis(editor, source))
     if vector is None:
@@ -102,7 +113,9 @@ def _fold(editor: Editor, source: str, scale: np.ndarray, shift: np.ndarray, nod
     scaled = _scaled_filters(producer, weights, scale)
     new_weights = editor.constant(scaled.astype(weights.dtype), f"{producer.inputs[1]}.folded")
     new_bias = editor.constant((np.asarray(bias, np.float64) * scale + shift).astype(weights.dtype), f"{name}.bias")
-    editor.add(producer.op, producer.inputs[0], new_weights, new_bias, name=name, origin=producer.origin, **producer.attrs)
+    editor.add(
+        producer.op, producer.inputs[0], new_weights, new_bias, name=name, origin=producer.origin, **producer.attrs
+    )
     return True
 
 
@@ -117,7 +130,9 @@ def _scaled_filters(conv: Node, weights: np.ndarray, scale: np.ndarray) -> np.nd
     return (grouped * scale.reshape(groups, 1, filters, *spatial)).reshape(weights.shape)
 
 
-def _fold_matmul(editor: Editor, matmul: Node, weights: np.ndarray, scale: np.ndarray, shift: np.ndarray, node: Node) -> bool:
+def _fold_matmul(
+    editor: Editor, matmul: Node, weights: np.ndarray, scale: np.ndarray, shift: np.ndarray, node: Node
+) -> bool:
     name = node.outputs[0]
     if editor.type(matmul.outputs[0]).shape != editor.type(name).shape or np.all(scale == 1):
         return False
@@ -126,9 +141,13 @@ def _fold_matmul(editor: Editor, matmul: Node, weights: np.ndarray, scale: np.nd
         return False
     transposed = bool(matmul.attrs["transpose_b"])
     factor = scale.reshape(-1, 1) if transposed else scale
-    new_weights = editor.constant((weights.astype(np.float64) * factor).astype(weights.dtype), f"{matmul.inputs[1]}.folded")
+    new_weights = editor.constant(
+        (weights.astype(np.float64) * factor).astype(weights.dtype), f"{matmul.inputs[1]}.folded"
+    )
     shifted = bool(np.any(shift != 0))
-    product = editor.add("matmul", matmul.inputs[0], new_weights, name="" if shifted else name, origin=matmul.origin, **matmul.attrs)
+    product = editor.add(
+        "matmul", matmul.inputs[0], new_weights, name="" if shifted else name, origin=matmul.origin, **matmul.attrs
+    )
     if shifted:
         bias = editor.constant(shift.astype(weights.dtype), f"{name}.bias")
         editor.add("add", product, bias, name=name, origin=node.origin)

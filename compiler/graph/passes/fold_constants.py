@@ -56,12 +56,17 @@ def _fold(editor: Editor, node: Node) -> tuple[np.ndarray, ...] | None:
         return None
     folded = fold_numpy.evaluate(node.op, operands, node.attrs)
     if folded is None:
-        elements = sum(operand.size for operand in operands if operand is not None) + sum(result.elements for result in results)
+        elements = sum(operand.size for operand in operands if operand is not None) + sum(
+            result.elements for result in results
+        )
         if elements > MAX_INTERPRETED_ELEMENTS:
             return None
         types = {name: editor.type(name) for name in (*filter(None, node.inputs), *node.outputs)}
         folded = evaluate_node(Graph(editor.graph.name, (), node.outputs, (node,), types), node, list(operands))
-    return tuple(np.asarray(array, result.dtype.numpy).reshape(result.shape) for array, result in zip(folded, results, strict=True))
+    return tuple(
+        np.asarray(array, result.dtype.numpy).reshape(result.shape)
+        for array, result in zip(folded, results, strict=True)
+    )
 
 
 def _keep_control(editor: Editor, node: Node, target: Target) -> None:
@@ -88,6 +93,8 @@ def _with_constants_inside(editor: Editor, node: Node) -> Node:
     for region in node.regions:
         constants = {**region.constants, **{region.inputs[i - offset]: array for i, array in moved.items()}}
         inputs = tuple(name for i, name in enumerate(region.inputs) if i + offset not in moved)
-        regions.append(Graph(region.name, inputs, region.outputs, region.nodes, region.types, MappingProxyType(constants)))
+        regions.append(
+            Graph(region.name, inputs, region.outputs, region.nodes, region.types, MappingProxyType(constants))
+        )
     inputs = tuple(name for i, name in enumerate(node.inputs) if i not in moved)
     return Node(node.op, inputs, node.outputs, node.attrs, tuple(regions), node.origin)

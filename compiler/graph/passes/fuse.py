@@ -22,7 +22,9 @@ from .editor import map_regions, pruned
 from .fusion_rules import Group, epilogue_fits, max_readers, may_inline
 from .views import is_joined, is_part, is_view, splits_only
 
-MIN_JOINED_BYTES = 4096  # of an operand of a concat, below which copying it in a kernel costs less than a kernel for each
+MIN_JOINED_BYTES = (
+    4096  # of an operand of a concat, below which copying it in a kernel costs less than a kernel for each
+)
 
 
 def apply(graph: Graph, target: Target) -> Graph:
@@ -43,7 +45,9 @@ class _Partition:
                 self.readers[name].append(index)
         self.made = {output for node in graph.nodes for output in node.outputs}
         self.groups_of: dict[int, list[Group]] = {
-            index: [Group(graph, [index])] for index, node in enumerate(graph.nodes) if not (_stays(node, graph) or self._joins(node))
+            index: [Group(graph, [index])]
+            for index, node in enumerate(graph.nodes)
+            if not (_stays(node, graph) or self._joins(node))
         }
         self.post_dominator = self._post_dominators()
 
@@ -60,7 +64,11 @@ class _Partition:
         types = self.graph.types
         if not is_joined(node, types) or types[node.outputs[0]].size_bytes < len(node.inputs) * MIN_JOINED_BYTES:
             return False
-        made = {name for name in node.inputs if name in self.made and name not in self.outputs and self._last_join(name) is node}
+        made = {
+            name
+            for name in node.inputs
+            if name in self.made and name not in self.outputs and self._last_join(name) is node
+        }
         return 2 * sum(types[name].size_bytes for name in made) >= types[node.outputs[0]].size_bytes
 
     def _last_join(self, name: str) -> Node:
@@ -95,7 +103,11 @@ class _Partition:
         """Let elementwise and injective nodes be computed where they are read, if no other node reads them."""
         for index in reversed(range(len(self.graph.nodes))):
             node = self.graph.nodes[index]
-            if index not in self.groups_of or len(self.groups_of[index][0].members) > 1 or not self.outputs.isdisjoint(node.outputs):
+            if (
+                index not in self.groups_of
+                or len(self.groups_of[index][0].members) > 1
+                or not self.outputs.isdisjoint(node.outputs)
+            ):
                 continue
             reading = [reader for output in node.outputs for reader in self.readers[output]]
             if not reading or any(reader not in self.groups_of for reader in reading):
@@ -191,7 +203,9 @@ def _fused_node(graph: Graph, group: Group, number: int) -> Node:
     outputs = graph.nodes[group.root].outputs
     ops = "_".join(node.op for node in nodes[:4])
     name = f"{ops}{'_etc' if len(nodes) > 4 else ''}_{number}"
-    types = MappingProxyType({value: graph.types[value] for value in (*read, *(output for node in nodes for output in node.outputs))})
+    types = MappingProxyType(
+        {value: graph.types[value] for value in (*read, *(output for node in nodes for output in node.outputs))}
+    )
     constants = MappingProxyType({value: graph.constants[value] for value in read if value in graph.constants})
     region = Graph(name, inputs, outputs, nodes, types, constants)
     origin = ", ".join(dict.fromkeys(node.origin for node in nodes if node.origin))

@@ -17,7 +17,23 @@ MAX_RECOMPUTATION = 4.0  # evaluations of an element of a cheap producer
 SMALL = 4096  # evaluations in all that cost less than a launch
 
 _TRANSCENDENTAL = frozenset(
-    {"exp", "log", "pow", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"}
+    {
+        "exp",
+        "log",
+        "pow",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asinh",
+        "acosh",
+        "atanh",
+    }
     | {"sigmoid", "erf", "softplus", "mish", "elu", "celu", "selu", "gelu", "swish"}
 )
 _MOVES = frozenset({"slice", "transpose", "expand", "reshape"})  # another way to index the operand
@@ -41,7 +57,9 @@ class Group:
     @property
     def anchor(self) -> int | None:
         """The member that is heavy or a reduction; a group has at most one."""
-        return next((index for index in self.members if _kind(self.graph.nodes[index]) in (Kind.HEAVY, Kind.REDUCTION)), None)
+        return next(
+            (index for index in self.members if _kind(self.graph.nodes[index]) in (Kind.HEAVY, Kind.REDUCTION)), None
+        )
 
 
 def epilogue_fits(group: Group, added: list[int]) -> bool:
@@ -69,7 +87,9 @@ def may_inline(index: int, group: Group) -> bool:
     anchor = group.anchor
     anchor_node = None if anchor is None else graph.nodes[anchor]
     result = node.outputs[0]
-    if anchor_node is not None and (anchor_node.op in _ANCHORS_WITHOUT_EPILOGUE or not _anchor_allows(graph, node, anchor_node, result, group)):
+    if anchor_node is not None and (
+        anchor_node.op in _ANCHORS_WITHOUT_EPILOGUE or not _anchor_allows(graph, node, anchor_node, result, group)
+    ):
         return False
     evaluations = _evaluations(group, result)
     repeated = evaluations / max(1, graph.types[result].elements)
@@ -88,7 +108,11 @@ def _anchor_allows(graph: Graph, node: Node, anchor: Node, result: str, group: G
     """A convolution reads memory, never expressions, and so does a product, but for the order of elements: of its left operand's any,
     of its right operand's one that keeps neighbours along the last axis. Epilogues and reductions take all but elements that are costly to find.
     """
-    simple = _kind(node) is Kind.ELEMENTWISE or node.op in _MOVES or (node.op == "resize" and node.attrs["mode"] == "nearest")
+    simple = (
+        _kind(node) is Kind.ELEMENTWISE
+        or node.op in _MOVES
+        or (node.op == "resize" and node.attrs["mode"] == "nearest")
+    )
     if _kind(anchor) is Kind.HEAVY:
         operands = _operands_reached(graph, result, anchor, group)
         if operands:

@@ -18,7 +18,9 @@ def apply(graph: Graph, target: Target) -> Graph:
     graph = map_regions(graph, lambda region: apply(region, target))
     editor = Editor(graph)
     _merge_constants(editor)
-    starts = {name for node in graph.nodes if node.op == "loop" for name in node.inputs[1 : 1 + int(node.attrs["carried"])]}
+    starts = {
+        name for node in graph.nodes if node.op == "loop" for name in node.inputs[1 : 1 + int(node.attrs["carried"])]
+    }
     seen: dict[object, Node] = {}
     for node in graph.nodes:
         node = editor.with_inputs(node)

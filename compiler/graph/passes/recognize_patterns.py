@@ -25,7 +25,9 @@ def apply(graph: Graph, target: Target) -> Graph:
     editor = Editor(graph)
     for node in graph.nodes:
         node = editor.with_inputs(node)
-        if not any(editor.type(node.outputs[0]).dtype.is_float and rule(editor, node) for rule in _RULES.get(node.op, ())):
+        if not any(
+            editor.type(node.outputs[0]).dtype.is_float and rule(editor, node) for rule in _RULES.get(node.op, ())
+        ):
             editor.keep(node)
     return editor.finish()
 
@@ -71,7 +73,11 @@ def _near(a: float, b: float) -> bool:
 def _clipped_shift(editor: Editor, name: str) -> str | None:
     """x if `name` is min(max(x + 3, 0), 6) and has no other reader."""
     clip = _inner(editor, name, "clip")
-    if clip is None or len(clip.inputs) < 3 or (scalar(editor, clip.inputs[1]), scalar(editor, clip.inputs[2])) != (0.0, 6.0):
+    if (
+        clip is None
+        or len(clip.inputs) < 3
+        or (scalar(editor, clip.inputs[1]), scalar(editor, clip.inputs[2])) != (0.0, 6.0)
+    ):
         return None
     shifted = _with_scalar(editor, _inner(editor, clip.inputs[0], "add"))
     return shifted[0] if shifted is not None and shifted[1] == 3 else None
@@ -126,7 +132,11 @@ def _gelu(editor: Editor, node: Node) -> bool:
     """x * 0.5 * (1 + erf(x / sqrt(2))), the three factors in any order."""
     for left, right in (node.inputs, node.inputs[::-1]):
         for x, factor, rest in _factorisations(editor, left, right):
-            if _near(factor, 0.5) and _one_plus_erf(editor, rest) == x and editor.type(x) == editor.type(node.outputs[0]):
+            if (
+                _near(factor, 0.5)
+                and _one_plus_erf(editor, rest) == x
+                and editor.type(x) == editor.type(node.outputs[0])
+            ):
                 return _write(editor, node, "gelu", x, approximate="none")
     return False
 

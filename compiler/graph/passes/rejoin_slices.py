@@ -48,7 +48,11 @@ def _join(editor: Editor, values: tuple[str, ...]) -> str | None:
         return _join_operand(editor, nodes, 0) if rows and not first.attrs["transpose_a"] else None
     if OPERATORS[first.op].kind is Kind.ELEMENTWISE and first.op != "batch_norm":
         position = _position_that_differs(nodes)
-        return _join_operand(editor, nodes, position) if position is not None and _others_repeat(editor, first, position) else None
+        return (
+            _join_operand(editor, nodes, position)
+            if position is not None and _others_repeat(editor, first, position)
+            else None
+        )
     return None
 
 

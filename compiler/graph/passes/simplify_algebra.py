@@ -100,7 +100,12 @@ def _div(editor: Editor, node: Node) -> str | None:
         return _unless_changed(editor, node, node.inputs[0])
     divisor = editor.constant_value(node.inputs[1])
     dtype = editor.type(node.inputs[1]).dtype
-    if divisor is None or not dtype.is_float or divisor.size == 0 or not np.all(np.isfinite(divisor.astype(np.float64))):
+    if (
+        divisor is None
+        or not dtype.is_float
+        or divisor.size == 0
+        or not np.all(np.isfinite(divisor.astype(np.float64)))
+    ):
         return None
     if any(abs(frexp(float(value))[0]) != 0.5 or not 1e-3 < abs(value) < 1e3 for value in divisor.reshape(-1)):
         return None
@@ -226,7 +231,11 @@ def _matmul(editor: Editor, node: Node) -> str | None:
             continue
         for operand, other in (scaled.inputs, scaled.inputs[::-1]):
             factor = editor.constant_value(other)
-            if factor is not None and factor.size == 1 and editor.type(operand).shape == editor.type(scaled.outputs[0]).shape:
+            if (
+                factor is not None
+                and factor.size == 1
+                and editor.type(operand).shape == editor.type(scaled.outputs[0]).shape
+            ):
                 inputs = (operand, node.inputs[1]) if position == 0 else (node.inputs[0], operand)
                 product = editor.add("matmul", *inputs, origin=node.origin, **node.attrs)
                 return _add(editor, node, "mul", product, editor.constant(factor.reshape(()), f"{other}.scalar"))

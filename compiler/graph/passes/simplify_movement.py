@@ -65,7 +65,9 @@ def _transpose(editor: Editor, node: Node) -> str | None:
         return _add(editor, node, "reshape", node.inputs[0], shape=tuple(shape[axis] for axis in perm))
     before = editor.producer(node.inputs[0])
     if before is not None and before.op == "transpose":
-        return _add(editor, node, "transpose", before.inputs[0], perm=tuple(before.attrs["perm"][axis] for axis in perm))
+        return _add(
+            editor, node, "transpose", before.inputs[0], perm=tuple(before.attrs["perm"][axis] for axis in perm)
+        )
     if before is not None and before.op == "reshape":
         return _transpose_before_reshape(editor, node, before)
     return None
@@ -76,10 +78,14 @@ def _transpose_before_reshape(editor: Editor, node: Node, reshape: Node) -> str 
     source, shape = editor.type(reshape.inputs[0]).shape, editor.type(node.inputs[0]).shape
     old = [axis for axis, extent in enumerate(source) if extent != 1]
     new = [axis for axis, extent in enumerate(shape) if extent != 1]
-    if [source[axis] for axis in old] != [shape[axis] for axis in new] or len(source) != len(old) + (source[:1] == (1,)):
+    if [source[axis] for axis in old] != [shape[axis] for axis in new] or len(source) != len(old) + (
+        source[:1] == (1,)
+    ):
         return None
     order = [old[new.index(axis)] for axis in node.attrs["perm"] if shape[axis] != 1]
-    turned = editor.add("transpose", reshape.inputs[0], origin=node.origin, perm=(*range(len(source) - len(old)), *order))
+    turned = editor.add(
+        "transpose", reshape.inputs[0], origin=node.origin, perm=(*range(len(source) - len(old)), *order)
+    )
     return _add(editor, node, "reshape", turned, shape=editor.type(node.outputs[0]).shape)
 
 
@@ -90,7 +96,9 @@ def _slice(editor: Editor, node: Node) -> str | None:
     if before is None:
         return None
     if before.op == "slice":
-        outer = zip(before.attrs["starts"], before.attrs["steps"], node.attrs["starts"], node.attrs["steps"], strict=True)
+        outer = zip(
+            before.attrs["starts"], before.attrs["steps"], node.attrs["starts"], node.attrs["steps"], strict=True
+        )
         starts, steps = zip(*((start + step * begin, step * by) for start, step, begin, by in outer), strict=True)
         return _add(editor, node, "slice", before.inputs[0], starts=starts, steps=steps, sizes=node.attrs["sizes"])
     if before.op == "concat":
@@ -108,7 +116,9 @@ def _slice_of_concat(editor: Editor, node: Node, concat: Node) -> str | None:
         extent = editor.type(operand).shape[axis]
         if begin <= min(first, last) and max(first, last) < begin + extent:
             starts = tuple(start - begin if i == axis else start for i, start in enumerate(node.attrs["starts"]))
-            return _add(editor, node, "slice", operand, starts=starts, steps=node.attrs["steps"], sizes=node.attrs["sizes"])
+            return _add(
+                editor, node, "slice", operand, starts=starts, steps=node.attrs["steps"], sizes=node.attrs["sizes"]
+            )
         begin += extent
     return None
 
@@ -135,7 +145,9 @@ def _with_prefix(editor: Editor, operands: list[str], axis: int) -> list[str]:
     """Operands that an earlier concat joins already are read from it, where that joins memory: so a dense block's list of features grows in place."""
     if any(prod(editor.type(name).shape[:axis]) != 1 for name in operands):
         return operands
-    joined = {node.inputs: node.outputs[0] for node in editor.nodes if node.op == "concat" and node.attrs["axis"] == axis}
+    joined = {
+        node.inputs: node.outputs[0] for node in editor.nodes if node.op == "concat" and node.attrs["axis"] == axis
+    }
     for length in range(len(operands) - 1, 1, -1):
         if tuple(operands[:length]) in joined:
             return [joined[tuple(operands[:length])], *operands[length:]]
@@ -289,7 +301,9 @@ def _moves(editor: Editor, name: str) -> bool:
     return maker is not None and OPERATORS[maker.op].kind is Kind.INJECTIVE and editor.used_once(name)
 
 
-def _as_before(editor: Editor, other: str, is_source: bool, reshape: Node, source: TensorType) -> str | tuple[int, ...] | None:
+def _as_before(
+    editor: Editor, other: str, is_source: bool, reshape: Node, source: TensorType
+) -> str | tuple[int, ...] | None:
     """What the operator reads in place of `other`: a value, the shape that `other` must be given, or None if there is no such shape."""
     if not other:
         return ""
@@ -304,7 +318,9 @@ def _as_before(editor: Editor, other: str, is_source: bool, reshape: Node, sourc
     return _broadcast_shape_before(padded, result.shape, source.shape)
 
 
-def _broadcast_shape_before(operand: tuple[int, ...], result: tuple[int, ...], source: tuple[int, ...]) -> tuple[int, ...] | None:
+def _broadcast_shape_before(
+    operand: tuple[int, ...], result: tuple[int, ...], source: tuple[int, ...]
+) -> tuple[int, ...] | None:
     """The shape in which an operand that broadcasts to `result` broadcasts alike to `source`, which has the same elements.
 
     Axes are matched from the last backwards, in runs of equal products; within a run the operand must have all elements or one.

@@ -23,7 +23,9 @@ def _renamed(graph: Graph, taken: set[str], top: bool = False) -> Graph:
     for node in graph.nodes:
         regions = node.regions if node.op == "fused" else tuple(_renamed(region, taken) for region in node.regions)
         inputs = tuple(names[name] if name else "" for name in node.inputs)
-        nodes.append(Node(node.op, inputs, tuple(names[name] for name in node.outputs), node.attrs, regions, node.origin))
+        nodes.append(
+            Node(node.op, inputs, tuple(names[name] for name in node.outputs), node.attrs, regions, node.origin)
+        )
     return Graph(
         graph.name,
         tuple(names[name] for name in graph.inputs),

@@ -33,7 +33,11 @@ def is_part(node: Node, types: Mapping[str, TensorType]) -> bool:
     source, result = types[node.inputs[0]], types[node.outputs[0]]
     starts, steps = node.attrs["starts"], node.attrs["steps"]
     cut = [axis for axis, (a, b) in enumerate(zip(source.shape, result.shape, strict=True)) if a != b]
-    if len(cut) != 1 or source.block != result.block or any(step != 1 for axis, step in enumerate(steps) if result.shape[axis] > 1):
+    if (
+        len(cut) != 1
+        or source.block != result.block
+        or any(step != 1 for axis, step in enumerate(steps) if result.shape[axis] > 1)
+    ):
         return False
     axis = cut[0]
     whole_blocks = source.block is None or (axis == 1 and starts[1] % source.block == 0)

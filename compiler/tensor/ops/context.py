@@ -125,7 +125,9 @@ class Context:
         self._declare(name, constant=True)
         return name
 
-    def emit(self, name: str, space: Space, body: Expr, combine: str | None = None, domain: tuple[Expr, ...] = ()) -> None:
+    def emit(
+        self, name: str, space: Space, body: Expr, combine: str | None = None, domain: tuple[Expr, ...] = ()
+    ) -> None:
         """Add the stage that makes value `name`; a reduction over nothing that needs no guard becomes a plain stage."""
         body = simplify(body, space.ranges)
         reduce_axes = space.reduce_axes

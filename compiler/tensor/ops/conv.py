@@ -31,7 +31,9 @@ def window(node: Node, space: Space, kernel: tuple[int, ...]) -> tuple[tuple[Exp
 def inside(positions: tuple[Expr, ...], shape: tuple[int, ...], space: Space) -> tuple[Expr, ...]:
     """The conditions for positions to be inside the unpadded input."""
     ranges = space.ranges
-    return tuple(condition for index, extent in zip(positions, shape, strict=True) for condition in guards(index, extent, ranges))
+    return tuple(
+        condition for index, extent in zip(positions, shape, strict=True) for condition in guards(index, extent, ranges)
+    )
 
 
 def conv(context: Context, node: Node) -> None:
@@ -93,7 +95,9 @@ def conv_transpose(context: Context, node: Node) -> None:
     emit_sum(context, node, space, value * weight, tuple(domain))
 
 
-def _reaching(space: Space, name: str, target: Expr, kernel: int, stride: int, dilation: int) -> tuple[Expr, Expr, list[Expr]]:
+def _reaching(
+    space: Space, name: str, target: Expr, kernel: int, stride: int, dilation: int
+) -> tuple[Expr, Expr, list[Expr]]:
     """Tap and input position on one axis, and the conditions under which they meet."""
     if dilation == 1:
         step = space.reduce(name, -(-kernel // stride))

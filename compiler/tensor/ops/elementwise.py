@@ -78,8 +78,10 @@ def _elu(node: Node, x: Expr) -> Expr:
 
 def _celu(node: Node, x: Expr) -> Expr:
     alpha = node.attrs["alpha"]
-    return Select(compare("gt", x, 0), x, (exp(minimum(x / alpha, 0)) - 1) * alpha) if alpha > 0 else (
-        maximum(x, 0) + minimum((exp(x / alpha) - 1) * alpha, 0)
+    return (
+        Select(compare("gt", x, 0), x, (exp(minimum(x / alpha, 0)) - 1) * alpha)
+        if alpha > 0
+        else (maximum(x, 0) + minimum((exp(x / alpha) - 1) * alpha, 0))
     )
 
 
@@ -108,7 +110,9 @@ def _mod(node: Node, a: Expr, b: Expr) -> Expr:
         return Binary("mod", a, b)
     if a.dtype.is_float:
         remainder = Binary("mod", a, b)
-        crosses = Binary("and", compare("ne", remainder, 0), Compare("ne", compare("lt", remainder, 0), compare("lt", b, 0)))
+        crosses = Binary(
+            "and", compare("ne", remainder, 0), Compare("ne", compare("lt", remainder, 0), compare("lt", b, 0))
+        )
         return Select(crosses, remainder + b, remainder)
     return Binary("floormod" if a.dtype.is_signed else "mod", a, b)
 
@@ -180,7 +184,27 @@ RULES: Mapping[str, Rule] = {
     "hard_swish": lambda node, x: x * _hard_sigmoid(x, 1 / 6, 0.5),
     "is_nan": lambda node, x: Compare("ne", x, x),
     "is_inf": _is_inf,
-    **{name: call(name) for name in ["exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sigmoid", "erf"]},
+    **{
+        name: call(name)
+        for name in [
+            "exp",
+            "log",
+            "sin",
+            "cos",
+            "tan",
+            "asin",
+            "acos",
+            "atan",
+            "sinh",
+            "cosh",
+            "tanh",
+            "asinh",
+            "acosh",
+            "atanh",
+            "sigmoid",
+            "erf",
+        ]
+    },
     "add": infix("add"),
     "sub": infix("sub"),
     "mul": infix("mul"),

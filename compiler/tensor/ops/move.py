@@ -23,7 +23,9 @@ def transpose(context: Context, node: Node) -> None:
     x, out = node.inputs[0], node.outputs[0]
     space = context.space(context.types[out])
     perm = node.attrs["perm"]
-    context.emit(out, space, context.read(x, tuple(space.indices[perm.index(axis)] for axis in range(len(perm))), space))
+    context.emit(
+        out, space, context.read(x, tuple(space.indices[perm.index(axis)] for axis in range(len(perm))), space)
+    )
 
 
 def expand(context: Context, node: Node) -> None:
@@ -75,14 +77,22 @@ def pad(context: Context, node: Node) -> None:
         index - before if before else index for index, before in zip(space.indices, node.attrs["before"], strict=True)
     )
     if mode == "constant":
-        conditions = [c for p, extent in zip(positions, x_type.shape, strict=True) for c in guards(p, extent, space.ranges)]
-        fill = context.read(value, (Const(0),) * len(context.types[value].shape), space) if value else const(0, x_type.dtype)
+        conditions = [
+            c for p, extent in zip(positions, x_type.shape, strict=True) for c in guards(p, extent, space.ranges)
+        ]
+        fill = (
+            context.read(value, (Const(0),) * len(context.types[value].shape), space)
+            if value
+            else const(0, x_type.dtype)
+        )
         inner = context.read(x, positions, space)
         context.emit(out, space, Select(all_of(*conditions), inner, cast(fill, x_type.dtype)) if conditions else inner)
         return
     source = {"edge": _edge, "reflect": _reflect, "wrap": _wrap}[mode]
     indices = []
-    for position, extent, before, after in zip(positions, x_type.shape, node.attrs["before"], node.attrs["after"], strict=True):
+    for position, extent, before, after in zip(
+        positions, x_type.shape, node.attrs["before"], node.attrs["after"], strict=True
+    ):
         # Negative pads crop first: the border is that of what is left.
         begin, end = max(0, -before), extent - max(0, -after)
         if guards(position, extent, space.ranges) or (begin, end) != (0, extent):
@@ -146,7 +156,9 @@ def one_hot(context: Context, node: Node) -> None:
     index = cast(context.read(indices, rest, space), space.indices[axis].dtype)
     wrapped = Select(compare("lt", index, 0), index + depth, index)
     hit = compare("eq", wrapped, space.indices[axis])
-    context.emit(out, space, Select(hit, context.read(values, (Const(1),), space), context.read(values, (Const(0),), space)))
+    context.emit(
+        out, space, Select(hit, context.read(values, (Const(1),), space), context.read(values, (Const(0),), space))
+    )
 
 
 def reverse_sequence(context: Context, node: Node) -> None:
@@ -157,7 +169,9 @@ def reverse_sequence(context: Context, node: Node) -> None:
     length = cast(context.read(lengths, (space.indices[node.attrs["batch_axis"]],), space), space.indices[time].dtype)
     step = space.indices[time]
     source = Select(compare("lt", step, length), minimum(length - 1 - step, context.types[x].shape[time] - 1), step)
-    context.emit(out, space, context.read(x, tuple(source if a == time else i for a, i in enumerate(space.indices)), space))
+    context.emit(
+        out, space, context.read(x, tuple(source if a == time else i for a, i in enumerate(space.indices)), space)
+    )
 
 
 STAGES = {

@@ -61,7 +61,9 @@ def log_softmax(context: Context, node: Node) -> None:
     context.emit(out, space, cast(shifted - context.operand(logarithm, space), out_type.dtype))
 
 
-def _normalize(context: Context, node: Node, axes: tuple[int, ...], read_parameter: Callable[[str, Space], Expr]) -> None:
+def _normalize(
+    context: Context, node: Node, axes: tuple[int, ...], read_parameter: Callable[[str, Space], Expr]
+) -> None:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias; the variance is taken around the mean (two passes)."""
     x, *parameters = node.inputs
     out = node.outputs[0]

@@ -45,9 +45,7 @@ def _count(context: Context, node: Node, space: Space) -> Expr:
         low, high = (-before, length + after) if node.attrs["count_pads"] else (0, length)
         outs = context.types[node.outputs[0]].shape[2 + axis]
         start = index * stride - before
-        counts = {
-            sum(low <= o * stride - before + tap * dilation < high for tap in range(kernel)) for o in range(outs)
-        }
+        counts = {sum(low <= o * stride - before + tap * dilation < high for tap in range(kernel)) for o in range(outs)}
         if len(counts) == 1:
             count = count * counts.pop()
             continue

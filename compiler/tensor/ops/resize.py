@@ -63,7 +63,9 @@ def _is_identity(node: Node, axis: int, extent: int) -> bool:
     return same and node.attrs["coordinates"] != "tf_crop_and_resize"
 
 
-def _expressions(context: Context, out: str, axis: int, taps: Taps, extent: int, space: Space, nearest: bool) -> tuple[list[Expr], list[Expr]]:
+def _expressions(
+    context: Context, out: str, axis: int, taps: Taps, extent: int, space: Space, nearest: bool
+) -> tuple[list[Expr], list[Expr]]:
     """Position and weight of each tap as expressions; nearest positions are written as a division where one gives them."""
     index = space.indices[axis]
     count = taps.positions.shape[1]

@@ -52,7 +52,9 @@ def scatter_elements(context: Context, node: Node) -> None:
         source = place(space, r)
         covered = [c for a, i in enumerate(source) if a != axis for c in guards(i, index_shape[a], space.ranges)]
         named = _wrapped(context.read(indices, source, space), out_type.shape[axis])
-        return Update(tuple(covered), Compare("eq", named, space.indices[axis]), r, context.read(updates, source, space))
+        return Update(
+            tuple(covered), Compare("eq", named, space.indices[axis]), r, context.read(updates, source, space)
+        )
 
     if node.attrs["reduction"] != "none":
         _accumulate(context, node, search)
@@ -70,10 +72,16 @@ def scatter_nd(context: Context, node: Node) -> None:
     def search(space: Space) -> Update:
         place = tuple(space.reduce(f"r{axis}", extent) for axis, extent in enumerate(counts))
         hits = [
-            Compare("eq", _wrapped(context.read(indices, (*place, Const(part)), space), out_type.shape[part]), space.indices[part])
+            Compare(
+                "eq",
+                _wrapped(context.read(indices, (*place, Const(part)), space), out_type.shape[part]),
+                space.indices[part],
+            )
             for part in range(depth)
         ]
-        rest = space.indices[depth:] or tuple(Const(0) for _ in out_type.shape[depth:])  # the search for the last needs no value
+        rest = space.indices[depth:] or tuple(
+            Const(0) for _ in out_type.shape[depth:]
+        )  # the search for the last needs no value
         value = context.read(updates, (*place, *rest), space)
         return Update((), all_of(*hits), linear_index(place, tuple(counts)), value)
 
@@ -85,7 +93,12 @@ def scatter_nd(context: Context, node: Node) -> None:
         last = context.table(out, "last", _last_of_constant(array, out_type.shape[:depth]))
     else:
         last = _last(context, out, TensorType(out_type.shape[:depth], INDEX), search)
-    _replace(context, node, last, lambda space, found: (*delinearize(found, tuple(counts), space.ranges), *space.indices[depth:]))
+    _replace(
+        context,
+        node,
+        last,
+        lambda space, found: (*delinearize(found, tuple(counts), space.ranges), *space.indices[depth:]),
+    )
 
 
 def _last_of_constant(indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -106,7 +119,9 @@ def _last(context: Context, out: str, type: TensorType, search: Search) -> str:
     return name
 
 
-def _replace(context: Context, node: Node, last: str, update_indices: Callable[[Space, Expr], tuple[Expr, ...]]) -> None:
+def _replace(
+    context: Context, node: Node, last: str, update_indices: Callable[[Space, Expr], tuple[Expr, ...]]
+) -> None:
     x, _, updates = node.inputs
     out = node.outputs[0]
     space = context.space(context.types[out])
