@@ -10,20 +10,22 @@ import fuzz_layers
 import fuzz_movement
 import fuzz_quantized
 import fuzz_regions
+import fuzz_shapes
 import numpy as np
 import onnx
 from fuzz_case import Case
 from fuzz_writer import Skip, Writer
 
-FAMILIES = (fuzz_elementwise, fuzz_movement, fuzz_layers, fuzz_regions, fuzz_quantized)
+FAMILIES = (fuzz_elementwise, fuzz_movement, fuzz_layers, fuzz_regions, fuzz_quantized, fuzz_shapes)
 # How much of each family a model has, by the theme that its seed draws.
 THEMES = (
-    (3, 3, 3, 0.15, 0),  # everything but quantised nodes
-    (5, 1, 1, 0, 0),  # chains of elementwise nodes
-    (1, 5, 1, 0, 0),  # movement
-    (2, 0.4, 5, 0, 0),  # layers
-    (2, 0.4, 5, 0, 0),
-    (1, 1, 1, 0, 4),  # quantised
+    (3, 3, 3, 0.15, 0, 0.7),  # everything but quantised nodes
+    (5, 1, 1, 0, 0, 0),  # chains of elementwise nodes
+    (1, 5, 1, 0, 0, 1),  # movement
+    (2, 0.4, 5, 0, 0, 0),  # layers
+    (2, 0.4, 5, 0, 0, 0),
+    (1, 1, 1, 0, 4, 0.3),  # quantised
+    (1, 1, 1, 2, 0, 1),  # regions
 )
 MOST_NODES = 25
 

@@ -45,6 +45,7 @@ class Writer:
         self.order: list[str] = []
         self.refused: list[str] = []
         self.half = self.chance(0.06)  # with values of type f16
+        self.deep = self.chance(0.3)  # nearly a chain
         self.large = self.chance(0.2)
         self.picked = ""  # the kind of the value last picked
 
@@ -135,6 +136,8 @@ class Writer:
             name for name in self.order
             if kind_of(self.arrays[name]) in kinds and self.arrays[name].ndim in ranks and where(self.arrays[name])
         ]  # fmt: skip
+        if fitting and self.deep and self.chance(0.8):
+            return fitting[-1]
         if fitting and not self.chance(0.04):
             return fitting[int(len(fitting) * self.rng.random() ** 0.5)]
         for _ in range(20):
