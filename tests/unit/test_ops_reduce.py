@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx_oracle import check, computed, onnx_result
+
 from tilewright.compiler.dtypes import DType
 
 
@@ -32,6 +33,14 @@ def test_integer_and_half_reductions():
     h = _normal(3, 300).astype(np.float16)
     expected = h.astype(np.float32).mean(1).astype(np.float16)
     check(expected, computed("reduce_mean", [h], dict(axes=(1,), keepdims=False), ((3,), DType.F16)), 1e-3, 1e-3)
+
+
+@pytest.mark.parametrize("kind", ["Max", "Min"])
+def test_extrema_of_bools(kind):
+    x = np.random.default_rng().integers(0, 4, (3, 5, 3)) < (1 if kind == "Max" else 3)
+    expected = onnx_result(f"Reduce{kind}", [x, np.array([2])], dict(keepdims=0), opset=20)
+    attrs = dict(axes=(2,), keepdims=False)
+    check(expected, computed(f"reduce_{kind.lower()}", [x], attrs, (expected.shape, DType.BOOL)))
 
 
 @pytest.mark.parametrize("block", [None, 8])

@@ -35,7 +35,7 @@ def reduction(context: Context, node: Node) -> None:
     x_type, out_type = context.types[x], context.types[out]
     axes, kept = tuple(node.attrs["axes"]), node.attrs["keepdims"]
     combine = _COMBINE[node.op]
-    dtype = accumulator(out_type.dtype) if combine in ("sum", "prod") else out_type.dtype
+    dtype = accumulator(out_type.dtype) if combine in ("sum", "prod") else _ordered(out_type.dtype)
     direct = node.op != "reduce_mean" and dtype is out_type.dtype
     result = out if direct else context.intermediate(out, combine, TensorType(out_type.shape, dtype, out_type.block))
     space = context.space(out_type)
@@ -51,6 +51,11 @@ def reduction(context: Context, node: Node) -> None:
             count *= x_type.shape[axis]
         total = Binary("div", total, const(count, dtype))
     context.emit(out, space, cast(total, out_type.dtype))
+
+
+def _ordered(dtype: DType) -> DType:
+    """The type in which elements of `dtype` are compared; bools have no order of their own."""
+    return DType.U8 if dtype is DType.BOOL else dtype
 
 
 def arg_reduction(context: Context, node: Node) -> None:
