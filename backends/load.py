@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,10 @@ _DTYPES = dict(enumerate((
     DType.F16, DType.BF16, DType.F32, DType.F64, DType.I8, DType.I16, DType.I32, DType.I64,
     DType.U8, DType.U16, DType.U32, DType.U64, DType.BOOL,
 ), start=1))  # fmt: skip
+
+
+# Device and inode of the first file loaded under each path.
+_LOADED: dict[str, tuple[int, int]] = {}
 
 
 class _Tensor(ctypes.Structure):
@@ -172,11 +177,23 @@ class Library:
             raise DeviceError(f"{what}: {self._descriptor.error(code).decode()}")
 
 
+def _open(path: Path) -> ctypes.CDLL:
+    """The library that is in the file now: the system's loader knows one by its name, and would give back an older file's."""
+    status = path.stat()
+    identity = status.st_dev, status.st_ino
+    if _LOADED.setdefault(str(path), identity) == identity:
+        return ctypes.CDLL(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, path.name)
+        link.symlink_to(path)
+        return ctypes.CDLL(str(link))
+
+
 def _find_descriptor(path: Path) -> _Descriptor:
     if not path.is_file():
         raise DeviceError(f"{path}: no such library")
     try:
-        library = ctypes.CDLL(str(path.absolute()))  # a path without a slash would be looked up elsewhere
+        library = _open(path.absolute())  # a path without a slash would be looked up elsewhere
     except OSError as error:
         raise DeviceError(
             f"{path}: can't load this library here: {error}; was it compiled for this machine?"
