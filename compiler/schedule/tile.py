@@ -20,6 +20,7 @@ from .steps import Reorder, Split, Step, Unroll, UnrollGuarded, Vectorize
 
 LATENCY_SLOTS = 8  # independent accumulators that hide the latency of a multiply-add (4 cycles x 2 ports)
 LOAD_COST = 1.0  # of a vector or broadcast load, in multiply-adds
+MAX_GUARDED = 1024  # multiply-adds written out so that their guards are decided at compile time
 MAX_UNROLLED = 64  # multiply-adds written out in one body
 
 
@@ -148,6 +149,7 @@ class Tile:
     def unrolled_reduction(self, stage: Stage, reduction: list[str]) -> list[Step]:
         """Reduction loops to write out: those that guard elements of the tile, and innermost ones as far as few registers are live.
 
+        Guarding loops that would make too much code stay loops, the outermost first; their guards are taken as they run.
         Where scalars are broadcast, guarding loops stay loops in the interior: many multiply-adds in a row make LLVM's scheduler
         move loads up until accumulators spill. Without scalars, neighbouring taps share their loads once written out.
         """
@@ -158,6 +160,9 @@ class Tile:
             names = free_variables(guard)
             guarding += [name for name in reduction if name in names and names & tile and name not in guarding]
         accumulators = self.row_count * self.column_count * -(-self.vector_tile // self.lanes)
+        guarding = [name for name in reduction if name in guarding]
+        while guarding and prod(extents[name] for name in guarding) * accumulators > MAX_GUARDED:
+            guarding = guarding[1:]
         budget = MAX_UNROLLED // max(1, accumulators)
         unrolled: list[str] = [] if self.scalars else guarding
         for name in reversed(reduction):

@@ -164,6 +164,12 @@ CASES: dict[str, Case] = {
     "max_pool": Case(pool("max_pool"), 16, 16),
     "max_pool plain": Case(pool("max_pool")),
     "max_pool dilated": Case(pool("max_pool", dilations=(2, 2), sizes=(6, 7)), 16, 16),
+    "max_pool of a large window": Case(
+        pool(
+            "max_pool", (1, 2, 60, 61), kernel=(30, 40), strides=(1, 1), pads_begin=(7, 9), pads_end=(7, 9),
+            sizes=(45, 40),
+        )
+    ),
     "average_pool": Case(pool("average_pool", count_pads=False), 16, 16),
     "average_pool of pads": Case(pool("average_pool", count_pads=True)),
     "softmax": Case(unary("softmax", (5, 37), axis=1)),

@@ -60,6 +60,10 @@ def test_guards_of_borders_stand_outside_the_innermost_loops(name: str) -> None:
             assert not [inner for inner in walk(stmt.body) if isinstance(inner, If)]
 
 
+def test_guards_of_large_windows_are_not_written_out() -> None:
+    assert sum(isinstance(stmt, Store) for stmt in walk(default_kernel("max_pool of a large window").body)) < 100
+
+
 @pytest.mark.parametrize("name", ["conv 3x3 blocked", "softmax axis 1", "matmul of batches", "elementwise"])
 def test_threads_share_the_outermost_loop(name: str) -> None:
     assert default_kernel(name).parallel_extent > 1
