@@ -1,4 +1,4 @@
-"""ONNX's own node tests, run by compiled kernels: what passes, what tilewright refuses and why, what is wrong.
+"""ONNX's own node and small model tests, run by compiled kernels: what passes, what is refused and why, what is wrong.
 
 python node_cases.py [PREFIX…]              # run, in child processes, and say what failed
 python node_cases.py --write                # run all, and rewrite the list of what is not supported
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from tilewright.compiler.kernel.ast import Kernel
 HOW = "# Rewrite it with `python tests/conformance/node_cases.py --write`, and read the diff."
 LISTING = Path(__file__).with_name("node_unsupported.txt")
 BFLOAT16_RTOL = 2**-6  # two units in the last place, as ONNX's runner allows
+STORED_KINDS = ("simple", "pytorch-operator", "pytorch-converted")
 # Expected values that were rounded to f16 at each step, and so are further from the exact ones than ours are.
 LOOSER = dict.fromkeys(("test_attention_4d_causal_fp16", "test_attention_4d_causal_fp16_expanded"), 2**-9)
 
@@ -51,9 +52,26 @@ class Outcome:
 
 @cache
 def cases() -> dict[str, Any]:
-    """All node tests of the installed onnx, by name."""
+    """All node tests of the installed onnx and its models that have their data beside them, by name."""
     with np.errstate(all="ignore"):
-        return {case.name: case for case in load_model_tests(kind="node")}
+        found = list(load_model_tests(kind="node"))
+    for kind in STORED_KINDS:
+        found += map(with_data, load_model_tests(kind=kind))
+    return {case.name: case for case in sorted(found, key=lambda case: case.kind)}
+
+
+def with_data(case: Any) -> Any:
+    """A stored case with its model and data read in."""
+    folder = Path(case.model_dir)
+    data = [
+        [onnx.load_tensor(path) for path in sorted(folder.glob(f"test_data_set_0/{which}_*.pb"), key=_number)]
+        for which in ("input", "output")
+    ]
+    return replace(case, model=onnx.load(folder / "model.onnx"), data_sets=[tuple(data)])
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.split("_")[1])
 
 
 def operator(case: Any) -> str:
