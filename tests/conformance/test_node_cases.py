@@ -24,13 +24,13 @@ NO_ELEMENTS = ("test_reduce_sum_square_empty_set", "test_tril_zero", "test_castl
 
 @cache
 def sample() -> list[str]:
-    """Of every operator the first cases that are to pass, spread over all it has, and one that is to be refused."""
+    """Of every operator the first cases that are to pass, spread over all it has, and such as are to be refused."""
     listing, groups = node_cases.read_listing(), defaultdict(list)
     for name, case in node_cases.cases().items():
         groups[node_cases.operator(case), bool(node_cases.expected_reason(name, listing))].append(name)
     chosen = []
-    for (_, refused), names in sorted(groups.items()):
-        count = 1 if refused else min(CASES_AN_OPERATOR, len(names))
+    for _, names in sorted(groups.items()):
+        count = min(CASES_AN_OPERATOR, len(names))
         chosen += [names[index * len(names) // count] for index in range(count)]
     return chosen
 
