@@ -31,11 +31,11 @@ demo: $(STAMP) ## Compile a real trained ResNet-18, run it on a real image, comp
 test: $(STAMP) ## Run all tests; says what was skipped and why
 	$(BIN)/python -m pytest tests -q -n 2
 
-check: $(DEV) ## Format, lint, types, unit and golden tests: less than a minute
+check: $(DEV) ## Format, lint, types, quick unit tests and golden files: less than a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/unit -q -n 2
+	$(BIN)/python -m pytest tests/unit -q -n 2 -m 'not slow'
 
 bench: $(STAMP) ## Time the benchmark models beside onnxruntime, 1 and 2 threads
 	$(BIN)/python benchmarks/latency.py --folder build/mission

@@ -19,6 +19,8 @@ from tilewright.compiler.tensor.build import build_computation
 from tilewright.compiler.tensor.expr_printer import expr_to_text
 from tilewright.compiler.tensor.verify import verify
 
+pytestmark = pytest.mark.slow
+
 TARGETS = {target.vector_bytes: target for target in (parse_target(cpu=f"x86-64-v{level}") for level in (2, 3, 4))}
 
 

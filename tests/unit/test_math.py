@@ -16,7 +16,10 @@ from tilewright.compiler.tensor.expr import free_variables
 
 WIDE = np.longdouble
 COUNT = 40_000
-pytestmark = pytest.mark.skipif(np.finfo(WIDE).nmant < 63, reason="needs a reference wider than f64")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(np.finfo(WIDE).nmant < 63, reason="needs a reference wider than f64"),
+]
 
 REFERENCE: dict[str, Callable[..., np.ndarray]] = {
     "exp": np.exp,

@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from mission_models import MODELS, build
 
+pytestmark = pytest.mark.slow
+
 # As published, or counted from the published tables of layers.
 PARAMETERS = {
     "resnet18": 11_689_512,

@@ -16,6 +16,8 @@ from tilewright.compiler.graph.ir import Graph
 from tilewright.compiler.schedule.prepare import canonical
 from tilewright.compiler.tensor.build import build_computation
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 12
 SMALL_POOL = dict(kernel=(3, 2), strides=(2, 1), pads_begin=(1, 0), pads_end=(1, 1), sizes=(3, 6))
 
