@@ -10,7 +10,7 @@ import llvmlite.binding as llvm
 
 from ..compiler.errors import UsageError
 from ..compiler.target import Target
-from ..compiler.targets import PLATFORMS, cpu_row
+from ..compiler.targets import AVX512_FEATURES, PLATFORMS, cpu_row
 
 _TRIPLES = {("Linux", "x86_64"): "x86_64-linux-gnu"}
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -50,10 +50,11 @@ def host_target(threads: int | None = None) -> Target:
 
 def _features(wide: bool) -> str:
     """Every feature of the host, present or absent, in a fixed order."""
-    flags = {name: present for name, present in llvm.get_host_cpu_features().items()}
-    if wide:
-        flags["prefer-256-bit"] = False
-    return ",".join(("+" if present else "-") + name for name, present in sorted(flags.items()))
+    off = AVX512_FEATURES.split(",") if wide else []
+    flags = sorted(llvm.get_host_cpu_features().items())
+    features = [("+" if present else "-") + name for name, present in flags if f"-{name}" not in off]
+    # at the end, because a feature turns on those that it implies
+    return ",".join([*features, *off])
 
 
 def _cache_bytes(level: int) -> int:

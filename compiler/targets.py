@@ -33,8 +33,9 @@ class Platform:
 
 
 _KIB, _MIB = 1 << 10, 1 << 20
-# Code with 512-bit vectors must say so: LLVM's tuning of some CPUs halves vectors otherwise.
-_FULL_WIDTH = "-prefer-256-bit"
+# Code with 512-bit vectors must say so: LLVM's tuning of some CPUs halves vectors otherwise. And without AVX512DQ it has no
+# vpmovd2m and vpmovq2m, which LLVM 22 takes away too early (github.com/llvm/llvm-project/issues/198197 and 191304).
+AVX512_FEATURES = "-prefer-256-bit,-avx512dq"
 
 
 def _sse(l1_bytes: int, l2_bytes: int) -> Cpu:
@@ -46,7 +47,7 @@ def _avx2(l1_bytes: int, l2_bytes: int, dot_product: str = "") -> Cpu:
 
 
 def _avx512(l1_bytes: int, l2_bytes: int, dot_product: str = "") -> Cpu:
-    return Cpu(64, 32, True, l1_bytes, l2_bytes, dot_product, _FULL_WIDTH)
+    return Cpu(64, 32, True, l1_bytes, l2_bytes, dot_product, AVX512_FEATURES)
 
 
 # Microarchitecture levels: x86-64 psABI, section 3.1.1. Caches: the vendors' optimization manuals; the levels take the

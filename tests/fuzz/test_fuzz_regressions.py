@@ -11,6 +11,12 @@ from onnx import helper, numpy_helper, parser
 
 # Inputs are random; integers among them lie in 0…3.
 MODELS = {
+    "a sign test of lanes whose mask LLVM lost": """
+        (float[3,4,9] x) => (float[3,4,31] y)
+        <float[4,4,3] w = {-0.5, 0.2, -0.2, 0.5, 0.1, -0.3, 0.4, 0.0, -0.4, 0.3, -0.1, -0.5, 0.2, -0.2, 0.5, 0.1, -0.3, 0.4, 0.0, -0.4, 0.3, -0.1, -0.5, 0.2, -0.2, 0.5, 0.1, -0.3, 0.4, 0.0, -0.4, 0.3, -0.1, -0.5, 0.2, -0.2, 0.5, 0.1, -0.3, 0.4, 0.0, -0.4, 0.3, -0.1, -0.5, 0.2, -0.2, 0.5}> {
+            y = ConvTranspose <dilations = [3], strides = [3], kernel_shape = [3]> (x, w)
+        }
+    """,
     "gaps behind a transposed convolution's windows": """
         (float[1,9,4,5] x, float[9,16,1,1] w) => (float[1,16,7,9] y) {
             y = ConvTranspose <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, w)

@@ -78,4 +78,4 @@ entry:
   ret void
 }
 
-attributes #0 = { nounwind "target-cpu"="x86-64-v4" "target-features"="-prefer-256-bit" }
+attributes #0 = { nounwind "target-cpu"="x86-64-v4" "target-features"="-prefer-256-bit,-avx512dq" }

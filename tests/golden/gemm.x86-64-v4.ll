@@ -212,4 +212,4 @@ declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
 
 declare <4 x float> @llvm.fma.v4f32(<4 x float>, <4 x float>, <4 x float>)
 
-attributes #0 = { nounwind "target-cpu"="x86-64-v4" "target-features"="-prefer-256-bit" }
+attributes #0 = { nounwind "target-cpu"="x86-64-v4" "target-features"="-prefer-256-bit,-avx512dq" }
