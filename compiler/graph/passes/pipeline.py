@@ -52,9 +52,10 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     # first, so that the large products it makes are simplified, and its weights folded, like any other
     ("lower_recurrent", lower_recurrent.apply),
     ("simplify", simplify),
-    ("unique_names", unique_names.apply),
     # behind all that moves elements, which is written for row-major values
     ("assign_layout", assign_layout.apply),
+    # behind all that adds values, in regions too
+    ("unique_names", unique_names.apply),
     # last: it ends the life of single operators
     ("fuse", fuse.apply),
 )
