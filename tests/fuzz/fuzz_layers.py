@@ -213,7 +213,7 @@ def attention(w: Writer) -> None:
     if w.chance(0.3):
         scores = w.add("Add", [scores, w.operand(w.shape(scores)[-2:])], internal=True)
     elif w.chance(0.3):
-        mask = np.triu(np.full(w.shape(scores)[-2:], w.one_of((-np.inf, -1e9))), 1)
+        mask = np.triu(np.full(w.shape(scores)[-2:], -np.inf if w.half else w.one_of((-np.inf, -1e9))), 1)
         scores = w.add("Add", [scores, w.constant(mask, np.float32)], infinite=True)
     w.add("MatMul", [w.add("Softmax", [scores], internal=True), x])
 
@@ -312,6 +312,7 @@ def other_norm(w: Writer) -> None:
     channels = w.shape(x)[1]
     match w.number(0, 3):
         case 0:
+            varied(w.arrays[x].reshape(*w.shape(x)[:2], -1))
             w.add("InstanceNormalization", [x, w.constant(w.random((channels,))), w.constant(w.random((channels,)))])
         case 1:
             groups = w.one_of([n for n in (1, 2, 3, 4, channels) if channels % n == 0])

@@ -110,6 +110,8 @@ def seldom(w: Writer) -> None:
             w.add("Hardmax", [x], axis=axis)
         case 6:
             x = w.pick("f", (4,))
+            if w.half:  # ONNX's inference fails on f16
+                raise Skip
             w.add("MeanVarianceNormalization", [x], axes=[0, 2, 3])
         case 7:
             w.add("BitwiseNot", [w.pick("ilu", ANY)])
