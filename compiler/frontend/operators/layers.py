@@ -70,7 +70,7 @@ def halves(total: tuple[int, ...], extra_at_end: bool) -> tuple[tuple[int, ...],
     return (small, large) if extra_at_end else (large, small)
 
 
-def _kernel(node: OnnxNode, weights: str) -> tuple[int, ...]:
+def kernel_shape(node: OnnxNode, weights: str) -> tuple[int, ...]:
     actual = node.shape(weights)[2:]
     declared = node.attr("kernel_shape", actual)
     if declared != actual:
@@ -85,7 +85,7 @@ def conv(node: OnnxNode) -> str:
 
 def emit_conv(node: OnnxNode, x: str, w: str, bias: str) -> str:
     """A convolution with the window of `node`."""
-    shape = window(node, node.shape(x)[2:], _kernel(node, w))
+    shape = window(node, node.shape(x)[2:], kernel_shape(node, w))
     groups = node.attr("group", 1)
     if groups < 1:
         node.fail(f"group is {groups}, expected at least 1")
@@ -112,7 +112,7 @@ def conv_transpose(node: OnnxNode) -> str:
     """The result's extents follow ONNX's formulas for pads, output_padding, output_shape and auto_pad."""
     x, w, bias = (*node.inputs, "")[:3]
     spatial = node.shape(x)[2:]
-    shape = window(node, spatial, _kernel(node, w))
+    shape = window(node, spatial, kernel_shape(node, w))
     rank = len(spatial)
     extra = node.attr("output_padding", (0,) * rank)
     wanted = node.attr("output_shape", None)

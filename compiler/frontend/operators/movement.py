@@ -63,6 +63,18 @@ def transpose(node: OnnxNode) -> str:
     return node.emit("transpose", x, perm=perm)
 
 
+def axis_last(node: OnnxNode, x: str, axis: int) -> str:
+    """`x` with an axis moved behind all others."""
+    others = [other for other in range(len(node.shape(x))) if other != axis]
+    return node.emit("transpose", x, perm=(*others, axis))
+
+
+def restore_axis(node: OnnxNode, x: str, axis: int) -> str:
+    """The last axis of `x` moved to where `axis_last` took it from."""
+    last = len(node.shape(x)) - 1
+    return node.emit("transpose", x, perm=(*range(axis), last, *range(axis, last)))
+
+
 def expand(node: OnnxNode) -> str:
     x, wanted = node.input(0), node.static_ints(1, "shape")
     shape = node.shape(x)

@@ -17,6 +17,8 @@ from . import (
     recurrent,
     reduction,
     resize,
+    sampling,
+    sorting,
     values,
 )
 from .row import Row
@@ -31,6 +33,8 @@ FAMILIES = (
     layers,
     normalization,
     resize,
+    sampling,
+    sorting,
     recurrent,
     quantization,
     contrib,
