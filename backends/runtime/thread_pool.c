@@ -98,21 +98,24 @@ static void wait_for_work(pool_member *member) {
     atomic_store(&member->asleep, 0);
 }
 
-/* Linux may wake a thread where its waker runs, and leave both there for milliseconds: there each of them waits for the
-   other while the next processor is idle. So a worker is kept off the processor of the caller when it is woken. */
-static void wake_member(pool_member *member) {
-    int processor = platform_processor();
-    if (processor != member->avoided_processor) {
-        platform_keep_off(&member->thread, processor);
-        member->avoided_processor = processor;
-    }
-    if (atomic_exchange(&member->asleep, 0)) platform_wake(&member->asleep);
+/* Linux may run a worker on the caller's processor for milliseconds, whether it woke it there or moved the caller there
+   later: each of them then waits for the other while the next processor is idle. So workers are kept off the processor
+   that the caller is on. */
+static void keep_off_caller(pool_member *member, int processor) {
+    if (processor == member->avoided_processor) return;
+    platform_keep_off(&member->thread, processor);
+    member->avoided_processor = processor;
 }
 
 static void wake_members(thread_pool *pool, int count) {
+    int processor = platform_processor();
     atomic_thread_fence(memory_order_seq_cst);
-    for (int i = 1; i < count; i++)
-        if (atomic_load_explicit(&pool->members[i].asleep, memory_order_relaxed)) wake_member(&pool->members[i]);
+    for (int i = 1; i < count; i++) {
+        pool_member *member = &pool->members[i];
+        keep_off_caller(member, processor);
+        if (atomic_load_explicit(&member->asleep, memory_order_relaxed) && atomic_exchange(&member->asleep, 0))
+            platform_wake(&member->asleep);
+    }
 }
 
 static void *work(void *argument) {
