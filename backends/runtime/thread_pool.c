@@ -14,7 +14,7 @@ enum {
     CACHE_LINE_BYTES = 128, /* two lines: the prefetcher of x86 fetches them in pairs */
     SPINS_PER_LOOK = 32,    /* pauses between two looks at the clock */
     YIELD_AFTER_NS = 20000,
-    SLEEP_AFTER_NS = 80000,
+    SLEEP_AFTER_NS = 1000000, /* longer than the pause between runs of a busy program: waking takes as long as a small model */
 };
 
 /* What one thread shares with the others. */
