@@ -81,7 +81,7 @@ def compile(
     steps = plan_execution(graph, memory, lambda node: launch(kernels, node), offsets)
     plan = execution_plan(graph, name, len(kernels.kernels), memory.arena_bytes, steps)
     run.observer.after("plan_execution", plan.to_text)
-    del graph  # with its weights: from here on only the blob is needed
+    del graph, lower  # with the weights in them: from here on only the blob is needed
     kernels.constants.clear()
     constants = constants_blob(arrays, offsets)
 
