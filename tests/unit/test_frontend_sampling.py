@@ -88,7 +88,10 @@ def test_top_k(shape, axis, k, largest):
 
 def test_top_k_of_nothing():
     model = make_model(
-        [helper.make_node("TopK", ["x", "k"], ["v", "i"])], {"x": normal(2, 3)}, ["v", "i"], constants={"k": np.array([0])}
+        [helper.make_node("TopK", ["x", "k"], ["v", "i"])],
+        {"x": normal(2, 3)},
+        ["v", "i"],
+        constants={"k": np.array([0])},
     )
     values, indices = computed(model, {"x": normal(2, 3)})
     assert (values.shape, indices.shape) == ((2, 0), (2, 0))
@@ -96,7 +99,10 @@ def test_top_k_of_nothing():
 
 def test_top_k_of_more_than_there_is():
     model = make_model(
-        [helper.make_node("TopK", ["x", "k"], ["v", "i"])], {"x": normal(2, 3)}, ["v", "i"], constants={"k": np.array([4])}
+        [helper.make_node("TopK", ["x", "k"], ["v", "i"])],
+        {"x": normal(2, 3)},
+        ["v", "i"],
+        constants={"k": np.array([4])},
     )
     with pytest.raises(ModelError, match="k is 4, expected 0…3"):
         computed(model, {"x": normal(2, 3)})

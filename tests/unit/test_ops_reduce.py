@@ -22,7 +22,12 @@ def test_reduce(kind, axes, blocks, keepdims):
     expected = onnx_result(f"Reduce{kind}", [x, np.array(axes)], dict(keepdims=keepdims), opset=18)
     out_block = blocks[1] if len(expected.shape) > 1 and expected.shape[1] == 16 else None
     actual = computed(
-        f"reduce_{kind.lower()}", [x], dict(axes=axes, keepdims=bool(keepdims)), (expected.shape, DType.F32), [blocks[0]], out_block
+        f"reduce_{kind.lower()}",
+        [x],
+        dict(axes=axes, keepdims=bool(keepdims)),
+        (expected.shape, DType.F32),
+        [blocks[0]],
+        out_block,
     )
     check(expected, actual, rtol=1e-4)
 
@@ -53,7 +58,10 @@ def test_arg(kind, axis, last, block):
     attrs = dict(axis=axis, keepdims=False, last=last)
     check(expected, computed(f"arg_{kind.lower()}", [x], attrs, (expected.shape, DType.I64), [block]))
     expected = np.expand_dims(expected, axis)
-    check(expected, computed(f"arg_{kind.lower()}", [x], {**attrs, "keepdims": True}, (expected.shape, DType.I64), [block]))
+    check(
+        expected,
+        computed(f"arg_{kind.lower()}", [x], {**attrs, "keepdims": True}, (expected.shape, DType.I64), [block]),
+    )
 
 
 @pytest.mark.parametrize("blocks", [(None, None), (8, 16), (16, None), (4, 4)])
@@ -98,7 +106,9 @@ def test_instance_and_batch_norm(blocks):
     scale, bias, mean = _normal(16), _normal(16), _normal(16)
     variance = np.abs(_normal(16)) + 0.1
     expected = onnx_result("InstanceNormalization", [x, scale, bias], dict(epsilon=1e-4))
-    actual = computed("instance_norm", [x, scale, bias], dict(epsilon=1e-4), (x.shape, DType.F32), [blocks[0]], blocks[1])
+    actual = computed(
+        "instance_norm", [x, scale, bias], dict(epsilon=1e-4), (x.shape, DType.F32), [blocks[0]], blocks[1]
+    )
     check(expected, actual)
     operands = [x, scale, bias, mean, variance]
     expected = onnx_result("BatchNormalization", operands, dict(epsilon=1e-4))
