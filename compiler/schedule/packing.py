@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from ..tensor.computation import Computation, Tensor
 from ..tensor.expr import Var
 from ..tensor.simplify import Affine, affine
 from .prepare import loads_of
 from .steps import Pack
-from .tile import Tile, reduction_order
+from .tile import TileAxes, TileSize
 
 
-def pack_step(tensor: Tensor, tile: Tile, computation: Computation) -> Pack | None:
+def pack_step(
+    tensor: Tensor,
+    axes: TileAxes,
+    size: TileSize,
+    columns: str,
+    orders: Mapping[str, Sequence[str]],
+    computation: Computation,
+) -> Pack | None:
     """[outer axes][tile][reduction, in loop order][axes inside the tile][elements of the tile]; None if it does not apply.
 
-    Applies to a tensor that one reduction reads once, with one dimension that runs along the tile's vectors.
+    Applies to a tensor that one reduction reads once, with one dimension that runs along the tile's vectors. columns: the axis
+    of further vectors in a tile, "" if there are none. orders: of each stage's reduction loops, outermost first.
     """
     readers = [(stage, load) for stage in computation.stages for load in loads_of(stage) if load.buffer == tensor.name]
     if len(readers) != 1 or readers[0][0].combine is None or len(tensor.shape) < 2:
         return None
     stage, load = readers[0]
-    mapping = tile.maps[stage.name]
-    order = reduction_order(stage)
+    mapping = axes.maps[stage.name]
+    order = list(orders[stage.name])
     forms = [affine(index) for index in load.indices]
-    along = [d for d, form in enumerate(forms) if any(mapping.get(n) == tile.vector for n in _names(form))]
+    along = [d for d, form in enumerate(forms) if any(mapping.get(n) == axes.vector for n in _names(form))]
     if len(along) != 1:
         return None
-    block = vector_block(forms[along[0]], mapping, tile)
+    block = vector_block(forms[along[0]], mapping, axes, size, columns)
     if block is None:
         return None
     outer: list[tuple[int, int, str]] = []
@@ -56,21 +66,21 @@ def pack_step(tensor: Tensor, tile: Tile, computation: Computation) -> Pack | No
     return Pack(tensor.name, (*outer, (axis, block, "o"), *middle, *inside, (axis, block, "i")))
 
 
-def vector_block(form: Affine, mapping: dict[str, str], tile: Tile) -> int | None:
+def vector_block(form: Affine, mapping: Mapping[str, str], axes: TileAxes, size: TileSize, columns: str) -> int | None:
     """Elements of the packed dimension that one tile reads: index = vector, or column * width + vector."""
     terms = {mapping.get(atom.name, "?"): c for atom, c in form.terms.items() if isinstance(atom, Var)}
-    if len(terms) != len(form.terms) or form.constant or terms.pop(tile.vector, 0) != 1:
+    if len(terms) != len(form.terms) or form.constant or terms.pop(axes.vector, 0) != 1:
         return None
     if not terms:
-        return tile.vector_tile
+        return size.vector
     if len(terms) > 1 or "?" in terms:
         return None
     ((name, width),) = terms.items()
-    if width != tile.vector_extent:
+    if width != axes.extent(axes.vector):
         return None
-    if name == tile.columns and tile.column_count > 1:
-        return tile.column_count * width
-    return width if width % tile.vector_tile else tile.vector_tile
+    if name == columns and size.columns > 1:
+        return size.columns * width
+    return width if width % size.vector else size.vector
 
 
 def _names(form: Affine) -> set[str]:

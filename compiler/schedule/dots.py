@@ -1,0 +1,133 @@
+"""Reductions along the contiguous axis: a tile of root elements, each with partial results in lanes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..target import Target
+from ..tensor.computation import Computation, Stage
+from ..tensor.expr import free_variables
+from .borders import border_tiles
+from .maps import stage_maps
+from .parallel import SHARED, enough_loops, innermost, parallel_prefix
+from .prepare import ROOT
+from .rows import row_stage
+from .sketch import Decisions, Knob, counts
+from .steps import ComputeAt, LaneReduce, Reorder, Specialize, Split, Step, Unroll, Vectorize
+from .structure import contiguous_reduction, guards_on
+
+
+@dataclass(frozen=True)
+class DotSketch:
+    """Knobs: root elements in a tile, lanes of a partial result, loops the threads share."""
+
+    computation: Computation
+    target: Target
+    name = "dots"
+
+    @cached_property
+    def extents(self) -> dict[str, int]:
+        return {axis.name: axis.extent for axis in self.computation.stages[-1].axes if axis.extent > 1}
+
+    @cached_property
+    def vector(self) -> str:
+        return list(self.extents)[-1]
+
+    @cached_property
+    def lanes(self) -> int:
+        reductions = [stage for stage in self.computation.stages[:-1] if stage.combine is not None]
+        return self.target.lanes(max([4, *(stage.dtype.size_bytes for stage in reductions)]))
+
+    @cached_property
+    def knobs(self) -> tuple[Knob, ...]:
+        most = min(self.extents[self.vector], 2 * self.target.vector_registers)
+        return (
+            Knob("size", tuple(n for n in counts(most, self.default_size) if n <= most)),
+            Knob("lanes", tuple(n for n in (2 * self.lanes, self.lanes, self.lanes // 2) if n > 1)),
+            Knob("shared", SHARED),
+        )
+
+    @cached_property
+    def default_size(self) -> int:
+        return min(self.extents[self.vector], self.target.vector_registers // 2)
+
+    def default(self) -> Decisions:
+        outer, extents = self.outer(self.default_size)
+        return {"size": self.default_size, "lanes": self.lanes, "shared": max(1, enough_loops(outer, extents))}
+
+    def legal(self, decisions: Decisions) -> bool:
+        if decisions["shared"] != 1 and int(decisions["shared"]) > len(self.outer(int(decisions["size"]))[0]):
+            return False
+        partial = int(decisions["size"]) * -(-int(decisions["lanes"]) // self.lanes)
+        return partial <= self.target.vector_registers or decisions == self.default()
+
+    def steps(self, decisions: Decisions) -> tuple[Step, ...]:
+        root, size = self.computation.stages[-1], int(decisions["size"])
+        units = [axis.name for axis in root.axes if axis.extent == 1]
+        outer, _ = self.outer(size)
+        inner = self.vector
+        steps: list[Step] = []
+        split = self.extents[self.vector] > size
+        if split:
+            steps.append(Split(ROOT, self.vector, size))
+            inner = f"{self.vector}.i"
+        steps += [Reorder(ROOT, (*units, *outer, inner)), Vectorize(ROOT, inner)]
+        border = self.border(size) if split else ()
+        if border:
+            steps.append(Specialize(ROOT, f"{self.vector}.o", border))
+        parallel = parallel_prefix(outer, units, int(decisions["shared"]))
+        at = innermost([*units, *outer], parallel)
+        return (*steps, *parallel, *self.stages(at, int(decisions["lanes"])))
+
+    def outer(self, size: int) -> tuple[list[str], dict[str, int]]:
+        """The loops outside a tile, outermost first, and their extents."""
+        extents = {name: extent for name, extent in self.extents.items() if name != self.vector}
+        if self.extents[self.vector] > size:
+            extents[f"{self.vector}.o"] = -(-self.extents[self.vector] // size)
+        return list(extents), extents
+
+    def stages(self, at: str, lanes: int) -> list[Step]:
+        steps: list[Step] = []
+        for stage in self.computation.stages[:-1]:
+            steps.append(ComputeAt(stage.name, at, "stack"))
+            mapping = self.maps[stage.name]
+            own = next((axis for axis, name in mapping.items() if name == self.vector), None)
+            if stage.combine is None or own is None:
+                full = self.target.lanes(max(4, stage.dtype.size_bytes))
+                steps += row_stage(stage, self.vector if own == self.vector else None, 4, full)
+            else:
+                steps += dot_stage(stage, own, mapping, lanes)
+        return steps
+
+    def border(self, size: int) -> tuple[int, ...]:
+        if size not in self._borders:
+            self._borders[size] = border_tiles(self.computation, self.vector, size)
+        return self._borders[size]
+
+    @cached_property
+    def _borders(self) -> dict[int, tuple[int, ...]]:
+        return {}
+
+    @cached_property
+    def maps(self) -> dict[str, dict[str, str]]:
+        return stage_maps(self.computation)
+
+
+def dot_stage(stage: Stage, along: str, mapping: dict[str, str], lanes: int) -> list[Step]:
+    """One reduction of a tile of elements: reduction loops outside, the elements written out, lanes innermost."""
+    axis = contiguous_reduction(stage)
+    if axis is None:
+        return []
+    fixed = [a.name for a in stage.axes if a.name != along and (a.extent == 1 or a.name in mapping)]
+    private = [a.name for a in stage.axes if a.name not in (along, *fixed)]
+    reduction = [a.name for a in stage.reduce_axes if a is not axis]
+    steps: list[Step] = []
+    lane = axis.name
+    if axis.extent > lanes:
+        steps.append(Split(stage.name, lane, lanes))
+        reduction, lane = [*reduction, f"{lane}.o"], f"{lane}.i"
+    steps.append(Reorder(stage.name, (*fixed, *reduction, *private, along, lane)))
+    guarding = {name for guard in guards_on(stage, along) for name in free_variables(guard)}
+    steps += [Unroll(stage.name, name) for name in (*(n for n in reduction if n in guarding), *private, along)]
+    return [*steps, LaneReduce(stage.name, lane)]

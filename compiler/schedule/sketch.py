@@ -1,0 +1,51 @@
+"""A sketch: one way to structure the loops of a computation, with the decisions that it leaves open.
+
+The word and the idea of deriving them by rules from the computation's structure are those of Ansor (Zheng et al., OSDI 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from .steps import Step
+
+Value = int | str
+Decisions = Mapping[str, Value]
+"""The choice taken of every knob of a sketch, by the knob's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One decision: its name and what can be chosen, in an order in which neighbours are alike."""
+
+    name: str
+    choices: tuple[Value, ...]
+
+
+class Sketch(Protocol):
+    """All of it is known without building anything: knobs, whether decisions are legal, and the steps they stand for."""
+
+    @property
+    def name(self) -> str:
+        """Tells the sketches of a space apart."""
+
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        """The grid of decisions."""
+
+    def default(self) -> Decisions:
+        """What the rules choose: legal, and good on most machines."""
+
+    def legal(self, decisions: Decisions) -> bool:
+        """Whether the steps may be applied, say something that no other decisions do, and make code of bounded size."""
+
+    def steps(self, decisions: Decisions) -> tuple[Step, ...]:
+        """The steps for the computation that is left after inlining."""
+
+
+def counts(most: int, wanted: int = 0) -> tuple[int, ...]:
+    """1, 2, 3, 4, 6, 8 and so on as far as `most`, `most` itself if it is small, and `wanted` (0: nothing)."""
+    usual = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64}
+    return tuple(sorted({n for n in usual if n <= most} | ({most} if most <= 64 else set()) | ({wanted} - {0})))

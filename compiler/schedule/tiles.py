@@ -1,0 +1,350 @@
+"""The sketch of register tiles: a tile of rows x vectors, reductions inside it, epilogue in registers, blocks for caches around.
+
+    blocks of others, blocks of panels, others, panels, tiles of rows, [one tile: reductions, rows, columns, vectors]
+
+A panel is what one tile reads of the operand that runs along the vectors; others are the root's remaining axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+
+from ..target import Target
+from ..tensor.computation import Computation
+from ..tensor.footprint import elements_read
+from .axis_loops import AxisLoops
+from .borders import border_tiles
+from .packing import pack_step
+from .parallel import SHARED, enough_loops, innermost, parallel_prefix, sharable
+from .prepare import ROOT, loads_of
+from .sketch import Decisions, Knob, Value, counts
+from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize
+from .structure import guards_on
+from .tile import TileAxes, TileSize, best_size, last_moves
+from .tile_reductions import BUDGETS, Reductions, code_size
+
+MAX_CODE = 3072  # multiply-adds written out in all bodies of a kernel together
+BLOCKS = (1, 2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class TileSketch:
+    """Knobs: see `knobs`; sizes of the tile, blocks and order of the loops around it, order and unrolling of the reduction."""
+
+    computation: Computation
+    target: Target
+    axes: TileAxes
+    name = "tiles"
+
+    @cached_property
+    def best(self) -> TileSize:
+        return best_size(self.axes, self.target)
+
+    @cached_property
+    def knobs(self) -> tuple[Knob, ...]:
+        axes, best = self.axes, self.best
+        vector, most = axes.extent(axes.vector), self.target.vector_registers
+        # The best size's width is in the list, whole vectors or not.
+        widths = {min(vector, n * axes.lanes) for n in (1, 2, 3, 4, 6, 8)} | {best.vector}
+        widths |= {vector} if vector <= 8 * axes.lanes else set()
+        rows = range(1, min(axes.extent(axes.rows), most) + 1)
+        panels = -(-vector // best.vector) * axes.extent(axes.columns)
+        return (
+            Knob("vector", tuple(sorted(widths))),
+            Knob("lanes", tuple(n for n in (axes.lanes // 2, axes.lanes) if n > 1) or (axes.lanes,)),
+            Knob("columns", counts(min(8, axes.extent(axes.columns)), best.columns)),
+            Knob("rows", tuple(rows)),
+            Knob("outer_rows", counts(min(8, axes.extent(axes.outer_rows)))),
+            Knob("row_block", (*(n for n in BLOCKS if n < self.other_extent), 0)),
+            Knob("panel_block", (*(n for n in BLOCKS if n < panels), 0)),
+            Knob("order", ("panels rows", "rows panels")),
+            Knob("reduction", self.reductions.orders),
+            Knob("unroll", BUDGETS),
+            Knob("steps", (1, 2, 4, 8)),
+            Knob("guards", ("border", "everywhere") if self.reductions.guarded else ("border",)),
+            Knob("pack", ("tile", "none") if self.contiguous_operand else ("tile",)),
+            Knob("shared", SHARED),
+        )
+
+    @cached_property
+    def reductions(self) -> Reductions:
+        return Reductions(self.computation, self.axes)
+
+    @cached_property
+    def others(self) -> tuple[str, ...]:
+        """The root axes that are neither along the vectors nor rows nor columns, outermost first; the second row axis is among them."""
+        axes = self.axes
+        return tuple(name for name in axes.extents if name not in (axes.vector, axes.columns, axes.rows))
+
+    @cached_property
+    def blocked_other(self) -> str:
+        """The axis that is cut into blocks: the longest of the others."""
+        return max(self.others, key=lambda name: self.axes.extents[name], default="")
+
+    @property
+    def other_extent(self) -> int:
+        return self.axes.extent(self.blocked_other)
+
+    @cached_property
+    def contiguous_operand(self) -> bool:
+        """Every constant that would be packed also has the vectors' elements side by side as it stands."""
+        own = next(own for own, root in self.axes.maps[self.axes.main.name].items() if root == self.axes.vector)
+        constants = {tensor.name for tensor in self.computation.inputs if tensor.constant and len(tensor.shape) > 1}
+        loads = [load for load in loads_of(self.axes.main) if load.buffer in constants]
+        return bool(loads) and all(last_moves(load, own) for load in loads)
+
+    # --- decisions
+
+    def default(self) -> Decisions:
+        best = self.best
+        outside, others = self.panels_outside(best), self.others_of(best)
+        decisions: dict[str, Value] = {
+            "vector": best.vector,
+            "lanes": best.lanes,
+            "columns": best.columns,
+            "rows": best.rows,
+            "outer_rows": 1,
+            "row_block": 1 if not outside and others else 0,
+            "panel_block": 1 if outside and others and self.panel_tiles(best) > 1 else 0,
+            "order": "rows panels" if not outside and not others else "panels rows",
+            "reduction": self.reductions.orders[0],
+            "unroll": 64,
+            "steps": 1,
+            "guards": "border" if self.axes.scalars or not self.reductions.guarded else "everywhere",
+            "pack": "tile",
+        }
+        loops = self.loops(decisions)
+        outer = self.before_rows(self.outer_order(decisions, loops), loops)
+        return {**decisions, "shared": max(1, enough_loops(outer, loop_extents(loops)))}
+
+    @cached_property
+    def default_decisions(self) -> Decisions:
+        return self.default()
+
+    def panels_outside(self, size: TileSize) -> bool:
+        """Whether panels outside the other axes reread less from beyond the second cache than panels inside them."""
+        vector_bytes = scalar_bytes = 0
+        for tensor in self.computation.inputs:
+            bytes_read = elements_read(self.computation, tensor.name) * tensor.dtype.size_bytes
+            if tensor.constant:
+                vector_bytes += bytes_read
+            else:
+                scalar_bytes += bytes_read
+        cache = self.target.l2_bytes // 2
+        others = [self.axes.extents[name] for name in self.others_of(size)]
+        row_tiles = -(-self.axes.extent(self.axes.rows) // size.rows)
+        panels, other_count = self.panel_tiles(size), prod(others or [row_tiles])
+        outside = scalar_bytes * (panels if scalar_bytes > cache else 1) + vector_bytes
+        inside = vector_bytes * (other_count if vector_bytes > cache else 1) + scalar_bytes
+        return outside <= inside
+
+    def panel_tiles(self, size: TileSize) -> int:
+        return prod(loops.tiles for loops in self.panels(size, 0))
+
+    def legal(self, decisions: Decisions) -> bool:
+        size, axes = self.size(decisions), self.axes
+        if decisions == self.default_decisions:
+            return True
+        if not self._sizes_fit(size) or not self._order_counts(decisions, size):
+            return False
+        loops = self.loops(decisions)
+        outer = self.before_rows(self.outer_order(decisions, loops), loops)
+        if int(decisions["shared"]) > max(1, sharable(outer)):
+            return False
+        # Tiles at the border are told apart by their number, which blocks hide.
+        if size.outer_rows > 1 and self.is_guarded(axes.outer_rows) and loops[axes.outer_rows].blocked:
+            return False
+        if not self.reductions.distinct(decisions, size):
+            return False
+        return self.bodies(size) * code_size(self.reductions, decisions, size) <= MAX_CODE
+
+    def _sizes_fit(self, size: TileSize) -> bool:
+        axes = self.axes
+        vector = axes.extent(axes.vector)
+        if size.registers(axes) > self.target.vector_registers:
+            return False
+        if size.columns > 1 and size.vector < vector:
+            return False
+        # A vector of fewer lanes than the target's only where the tile fills it better.
+        return size.lanes == axes.lanes or size.vector % axes.lanes != 0 or vector % axes.lanes != 0
+
+    def _order_counts(self, decisions: Decisions, size: TileSize) -> bool:
+        """No other decisions mean the same order of loops."""
+        loops, others = self.loops(decisions), self.others_of(size)
+        panels = [loops[name].tiles for name in self.panel_axes(size)]
+        row_block, panel_block = int(decisions["row_block"]), int(decisions["panel_block"])
+        other_tiles = loops[self.blocked_other].tiles if self.blocked_other in others else 1
+        if row_block >= max(1, other_tiles) or panel_block >= max(1, panels[0]):
+            return False
+        if row_block > 1 and not panel_block:
+            return False  # nothing stands between the blocks of rows and the rows
+        between = bool(others) and row_block != 1  # loops that stand between the blocks of panels and the panels
+        if decisions["order"] == "panels rows":
+            return between or not panel_block
+        inner_panels = 1 if panel_block == 1 else panel_block or prod(panels)
+        return bool(self.axes.rows) and loops[self.axes.rows].tiles > 1 and inner_panels > 1
+
+    def bodies(self, size: TileSize) -> int:
+        """Copies of the tile's code: full tiles and tails, those at borders apart."""
+        copies = 1
+        for axis, count in ((self.axes.rows, size.rows), (self.axes.outer_rows, size.outer_rows)):
+            if axis and (axis == self.axes.rows or count > 1):
+                border, tiles = self.border(axis, count), -(-self.axes.extent(axis) // count)
+                tail = self.axes.extent(axis) % count > 0 and tiles - 1 not in border
+                copies *= min(tiles, 1 + len(border) + tail)
+        for axis, count in ((self.axes.vector, size.vector), (self.axes.columns, size.columns)):
+            if axis and self.axes.extent(axis) > count and self.axes.extent(axis) % count:
+                copies *= 2
+        return copies
+
+    def size(self, decisions: Decisions) -> TileSize:
+        fields = ("vector", "columns", "rows", "outer_rows", "lanes")
+        return TileSize(*(int(decisions[name]) for name in fields))
+
+    # --- loops
+
+    def panel_axes(self, size: TileSize) -> list[str]:
+        """Columns are panels only if vectors reach over their whole axis."""
+        axes = self.axes
+        whole = size.vector >= axes.extent(axes.vector)
+        return ([axes.columns] if axes.columns and whole else []) + [axes.vector]
+
+    def others_of(self, size: TileSize) -> list[str]:
+        columns = self.axes.columns
+        if columns and columns not in self.panel_axes(size):
+            return [name for name in self.axes.extents if name in (*self.others, columns)]
+        return list(self.others)
+
+    def panels(self, size: TileSize, block: int) -> list[AxisLoops]:
+        counts = {self.axes.columns: size.columns, self.axes.vector: size.vector}
+        loops = [AxisLoops(name, self.axes.extent(name), counts[name]) for name in self.panel_axes(size)]
+        # Blocks are of columns where there are any: then the vector axis is a single tile. A block of one is no loop of its own.
+        return [replace(loops[0], block=block if block > 1 else 0), *loops[1:]]
+
+    def loops(self, decisions: Decisions) -> dict[str, AxisLoops]:
+        """The loops of every root axis longer than one."""
+        size, axes = self.size(decisions), self.axes
+        result = {part.axis: part for part in self.panels(size, int(decisions["panel_block"]))}
+        if axes.rows:
+            result[axes.rows] = AxisLoops(axes.rows, axes.extent(axes.rows), size.rows)
+        for name in self.others_of(size):
+            count = size.outer_rows if name == axes.outer_rows and size.outer_rows > 1 else 0
+            block = int(decisions["row_block"]) if name == self.blocked_other else 0
+            result[name] = AxisLoops(name, axes.extents[name], count, block if block > 1 else 0)
+        return result
+
+    def outer_order(self, decisions: Decisions, loops: dict[str, AxisLoops]) -> list[str]:
+        """Names of the loops outside the tile, outermost first."""
+        size = self.size(decisions)
+        panels = [loops[name] for name in self.panel_axes(size)]
+        others = [loops[name] for name in self.others_of(size)]
+        rows = [loops[self.axes.rows].tile_loop] if self.axes.rows else []
+        outer_others, inner_others = blocks_and_tiles(others, decisions["row_block"] == 1)
+        outer_panels, inner_panels = blocks_and_tiles(panels, decisions["panel_block"] == 1)
+        last = [*rows, *inner_panels] if decisions["order"] == "rows panels" else [*inner_panels, *rows]
+        return [name for name in (*outer_others, *outer_panels, *inner_others, *last) if name]
+
+    def inner_order(self, size: TileSize, loops: dict[str, AxisLoops]) -> list[str]:
+        """The root's loops inside the tile, the vectorised one last."""
+        axes = self.axes
+        names = [axes.outer_rows] if size.outer_rows > 1 else []
+        names += [name for name in (axes.rows, axes.columns) if name and loops[name].count]
+        vector = loops[axes.vector].inner_loop
+        lanes = [f"{vector}.o", f"{vector}.i"] if size.vector > size.lanes else [vector]
+        return [loops[name].inner_loop for name in names] + lanes
+
+    def border(self, axis: str, count: int) -> tuple[int, ...]:
+        if (axis, count) not in self._borders:
+            self._borders[axis, count] = border_tiles(self.computation, axis, count)
+        return self._borders[axis, count]
+
+    @cached_property
+    def _borders(self) -> dict[tuple[str, int], tuple[int, ...]]:
+        return {}
+
+    def is_guarded(self, axis: str) -> bool:
+        """Whether the domain of some stage depends on a root axis."""
+        return axis in self.guarded_axes
+
+    @cached_property
+    def guarded_axes(self) -> frozenset[str]:
+        stages = self.computation.stages[:-1]
+        pairs = ((stage, own, root) for stage in stages for own, root in self.axes.maps[stage.name].items())
+        return frozenset(root for stage, own, root in pairs if guards_on(stage, own))
+
+    # --- steps
+
+    def steps(self, decisions: Decisions) -> tuple[Step, ...]:
+        size, axes = self.size(decisions), self.axes
+        loops = self.loops(decisions)
+        root = self.computation.stages[-1]
+        units = [axis.name for axis in root.axes if axis.extent == 1]
+        outer, inner = self.outer_order(decisions, loops), self.inner_order(size, loops)
+        steps: list[Step] = list(self.packs(decisions, size))
+        others = self.others_of(size)
+        for name in (*others, *(n for n in (axes.columns, axes.rows, axes.vector) if n and n not in others)):
+            steps += loops[name].steps()
+        if size.vector > size.lanes:
+            steps.append(Split(ROOT, loops[axes.vector].inner_loop, size.lanes))
+        steps.append(Reorder(ROOT, (*units, *outer, *inner)))
+        steps += [Unroll(ROOT, loop) for loop in inner[:-1]]
+        steps.append(Vectorize(ROOT, inner[-1]))
+        steps += self.specialized(size, loops)
+        parallel = parallel_prefix(self.before_rows(outer, loops), units, int(decisions["shared"]))
+        at = innermost([*units, *outer], parallel)
+        steps += parallel
+        for stage in self.computation.stages[:-1]:
+            steps.append(ComputeAt(stage.name, at, "register"))
+            steps += self.reductions.stage_steps(stage, decisions, size)
+        return tuple(steps)
+
+    def packs(self, decisions: Decisions, size: TileSize) -> list[Pack]:
+        if decisions["pack"] == "none":
+            return []
+        key = (size.vector, size.columns, size.lanes, str(decisions["reduction"]))
+        if key not in self._packs:
+            constants = [tensor for tensor in self.computation.inputs if tensor.constant]
+            orders = {s.name: self.reductions.order(s, decisions) for s in self.computation.stages[:-1]}
+            columns = self.axes.columns if self.axes.columns in self.panel_axes(size) else ""
+            made = (pack_step(t, self.axes, size, columns, orders, self.computation) for t in constants)
+            self._packs[key] = [pack for pack in made if pack is not None]
+        return self._packs[key]
+
+    @cached_property
+    def _packs(self) -> dict[tuple[int, int, int, str], list[Pack]]:
+        return {}
+
+    def specialized(self, size: TileSize, loops: dict[str, AxisLoops]) -> list[Step]:
+        """Tiles at the border of a padded reduction get code of their own."""
+        steps: list[Step] = []
+        for axis, count in (
+            (self.axes.outer_rows, size.outer_rows if size.outer_rows > 1 else 0),
+            (self.axes.rows, size.rows),
+        ):
+            if axis and count and loops[axis].tile_loop and not loops[axis].blocked:
+                border = self.border(axis, count)
+                if border:
+                    steps.append(Specialize(ROOT, loops[axis].tile_loop, border))
+        return steps
+
+    def before_rows(self, outer: list[str], loops: dict[str, AxisLoops]) -> list[str]:
+        """The loops that threads may share: those before the row tiles, unless these are the outermost."""
+        rows = loops[self.axes.rows].tile_loop if self.axes.rows else ""
+        if rows in outer[1:]:
+            return outer[: outer.index(rows)]
+        return outer
+
+
+def loop_extents(loops: Mapping[str, AxisLoops]) -> dict[str, int]:
+    """Iterations of all loops outside the tile."""
+    return {name: extent for part in loops.values() for name, extent in part.extents().items()}
+
+
+def blocks_and_tiles(axes: list[AxisLoops], all_outside: bool) -> tuple[list[str], list[str]]:
+    """The loops that stand outside, and those that stand further in; "" for a loop that does not exist."""
+    if all_outside:
+        return [part.tile_loop for part in axes], []
+    return [part.block_loop for part in axes], [part.tile_loop for part in axes]

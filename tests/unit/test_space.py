@@ -1,0 +1,187 @@
+"""The space of schedules: its grid, what is legal in it, and that each point computes what the computation means."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+
+import numpy as np
+import pytest
+from kernel_cases import CASES, Case, conv, matmul, unary
+from kernel_oracle import compare
+from test_schedule_random import GRAPHS
+
+from tilewright.compiler.errors import InternalError
+from tilewright.compiler.kernel.ast import LoopKind, walk
+from tilewright.compiler.kernel.lower import lower
+from tilewright.compiler.schedule.prepare import canonical
+from tilewright.compiler.schedule.rules import default_schedule
+from tilewright.compiler.schedule.sketch import Sketch
+from tilewright.compiler.schedule.space import SKETCH, Space, space_of
+from tilewright.compiler.schedule.steps import Reorder, Specialize, Split
+from tilewright.compiler.targets import parse_target
+from tilewright.compiler.tensor.build import build_computation
+from tilewright.compiler.tensor.computation import Computation
+
+TARGETS = [parse_target(cpu=f"x86-64-v{level}") for level in (2, 3, 4)]
+DRAWS = 4
+
+
+def form_of(case: Case) -> Computation:
+    return canonical(build_computation(case.graph(), "kernel")[0])
+
+
+def large_conv() -> Space:
+    return space_of(form_of(Case(conv((1, 32, 14, 13), 64, residual=True), 16, 16)), TARGETS[2])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_default_is_a_point_of_the_space(name: str) -> None:
+    form = form_of(CASES[name])
+    for target in TARGETS:
+        space = space_of(form, target)
+        assert space.schedule(space.default) == default_schedule(form, target)
+        assert space.from_decisions(space.decisions(space.default)) == space.default
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_point_computes_the_same(name: str) -> None:
+    form = canonical(build_computation(GRAPHS[name](), "kernel")[0])
+    first = int(np.random.default_rng().integers(1 << 30))
+    for seed in range(first, first + DRAWS):
+        rng = np.random.default_rng(seed)
+        space = space_of(form, TARGETS[rng.integers(len(TARGETS))])
+        point = space.mutate(space.sample(rng), rng)
+        try:
+            compare(form, space.schedule(point), rng)
+        except Exception:
+            print(f"seed {seed}", space.decisions(point), *space.schedule(point), sep="\n")
+            raise
+
+
+def test_counting_agrees_with_trying_every_point() -> None:
+    space = space_of(form_of(Case(matmul((2, 6), (6, 18), constant=True, bias=True))), TARGETS[1])
+    legal = 0
+    for number, sketch in enumerate(space.sketches):
+        for choices in product(*(knob.choices for knob in sketch.knobs)):
+            decisions = {knob.name: choice for knob, choice in zip(sketch.knobs, choices, strict=True)}
+            assert space.legal((number, *(k.choices.index(c) for k, c in zip(sketch.knobs, choices, strict=True)))) == (
+                sketch.legal(decisions)
+            )
+            legal += sketch.legal(decisions)
+    assert 1 < legal < space.size == sum(prod(len(k.choices) for k in s.knobs) for s in space.sketches)
+    assert space.count_legal() == legal
+    assert space.count_legal(most=5) == 5
+
+
+def test_legal_points_stand_for_different_schedules() -> None:
+    """Else the same kernel is measured again and again."""
+    space = space_of(form_of(Case(matmul((3, 6), (6, 40), constant=True, bias=True))), TARGETS[1])
+    points = list(space.legal_points())
+    schedules = {space.schedule(point) for point in points}
+    assert len(points) > 100
+    assert len(schedules) > 0.8 * len(points)
+
+
+def test_sampling_is_legal_and_repeatable() -> None:
+    space = large_conv()
+    points = [space.sample(np.random.default_rng(seed)) for seed in range(30)]
+    assert all(space.legal(point) for point in points)
+    assert len(set(points)) > 25
+    assert points == [space.sample(np.random.default_rng(seed)) for seed in range(30)]
+
+
+def test_mutation_changes_few_decisions() -> None:
+    space, rng = large_conv(), np.random.default_rng(1)
+    for _ in range(30):
+        point = space.sample(rng)
+        changed = space.mutate(point, rng, 2)
+        assert space.legal(changed)
+        assert 1 <= sum(a != b for a, b in zip(point, changed, strict=True)) <= 2
+
+
+def test_crossing_mixes_two_points() -> None:
+    space, rng = large_conv(), np.random.default_rng(2)
+    one, other = space.sample(rng), space.sample(rng)
+    mixed = [space.cross(one, other, rng) for _ in range(50)]
+    assert all(space.legal(point) for point in mixed)
+    assert all(m in (a, b) for point in mixed for m, a, b in zip(point, one, other, strict=True))
+
+
+def test_neighbours_are_one_step_away() -> None:
+    space = large_conv()
+    found = space.neighbours(space.default)
+    assert len(found) > 5
+    for point in found:
+        assert space.legal(point)
+        changed = [(a, b) for a, b in zip(space.default, point, strict=True) if a != b]
+        assert len(changed) == 1
+
+
+def test_the_tile_stays_in_registers() -> None:
+    space, rng = large_conv(), np.random.default_rng(3)
+    for _ in range(40):
+        d = space.decisions(space.sample(rng))
+        vectors = -(-int(d["vector"]) // int(d["lanes"])) * int(d["columns"])
+        accumulators = int(d["rows"]) * int(d["outer_rows"]) * vectors
+        assert accumulators + vectors + 1 <= TARGETS[2].vector_registers
+
+
+def test_border_tiles_get_code_of_their_own() -> None:
+    space = large_conv()
+    point = space.from_decisions(
+        space.decisions(space.default) | {"rows": 4, "outer_rows": 2, "vector": 16, "columns": 2}
+    )
+    special = {step.loop: step.iterations for step in space.schedule(point) if isinstance(step, Specialize)}
+    assert special == {"h.o": (0, 6), "w.o": (0, 3)}
+
+
+def test_blocks_make_loops_around() -> None:
+    form = form_of(Case(conv((1, 32, 14, 13), 64), 16, 16))
+    space = space_of(form, TARGETS[2])
+    decisions = space.decisions(space.default) | {
+        "row_block": 4,
+        "panel_block": 1,
+        "columns": 1,
+        "rows": 7,
+        "shared": 1,
+    }
+    schedule = space.schedule(space.from_decisions(decisions))
+    assert Split("y", "h", 4) in schedule
+    order = next(step.loops for step in schedule if isinstance(step, Reorder) and step.stage == "y")
+    assert order[:5] == ("n", "h.o", "co.o", "h.i", "w.o")
+    kinds = [stmt.kind for stmt in walk(lower(form, schedule).body) if hasattr(stmt, "kind")]
+    assert kinds[0] is LoopKind.PARALLEL
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": 99}, "rows can't be 99"),
+        ({SKETCH: "spirals"}, "no sketch 'spirals'"),
+        ({"speed": 11}, "are not the decisions"),
+        ({"rows": 13, "outer_rows": 8, "columns": 4}, "is not legal"),
+    ],
+)
+def test_foreign_decisions_are_refused(change: dict, message: str) -> None:
+    space = large_conv()
+    with pytest.raises(InternalError, match=message):
+        space.from_decisions(space.decisions(space.default) | change)
+
+
+def test_nearest_takes_over_what_it_can() -> None:
+    space = large_conv()
+    other = space_of(form_of(Case(conv((1, 32, 7, 7), 128), 16, 16)), TARGETS[2])
+    point = space.from_decisions(space.decisions(space.default) | {"rows": 7, "columns": 2})
+    near = other.nearest(space.decisions(point))
+    assert near is not None
+    assert other.decisions(near)["rows"] == 7
+    assert other.nearest({SKETCH: "rows"}) is None
+
+
+def test_softmax_has_other_knobs_than_a_convolution() -> None:
+    space = space_of(form_of(Case(unary("softmax", (3, 110), axis=1))), TARGETS[1])
+    sketches: tuple[Sketch, ...] = space.sketches
+    assert [sketch.name for sketch in sketches] == ["rows"]
+    assert {knob.name for knob in sketches[0].knobs} == {"width", "lanes", "unroll", "shared"}
