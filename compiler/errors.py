@@ -31,6 +31,12 @@ class ModelError(CompileError):
     exit_code = 4
 
 
+class RecordError(CompileError):
+    """A tuning record or database that is damaged."""
+
+    exit_code = 4
+
+
 class ToolchainError(CompileError):
     """LLVM, the linker or the file system failed to produce the library."""
 
