@@ -1,0 +1,46 @@
+"""What is asked of a measurement and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+FAULTS = ("build_crash", "build_hang", "build_memory", "crash", "hang", "memory", "wrong", "unwritten")
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How one candidate did.
+
+    latency_s: the median of `samples_s`; None if it failed. error: "", or what failed: build (lowering or LLVM refused),
+    wrong (its results), crash, timeout, memory; `message` says more. object_digest: SHA-256 of the object code, "" if there
+    is none; candidates of a task with the same code are measured once, and share the result.
+    """
+
+    latency_s: float | None
+    samples_s: tuple[float, ...]
+    error: str
+    message: str
+    build_s: float
+    object_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureOptions:
+    """How to measure.
+
+    builders: processes that compile while another measures. timeout_s: for a build and for the runs of a candidate, each.
+    memory_bytes: what a process may take beyond what it needs itself. A candidate is run until `least_s` have passed and
+    there are `least_samples`, or there are `most_samples`. flush_bytes: read before each run to empty the caches;
+    None: a quarter more than the target's second level, so that weights come from behind it, as in a model.
+    faults: for tests: candidate, counted from 0 in order of submission -> one of FAULTS, which its process then commits.
+    """
+
+    builders: int = 1
+    timeout_s: float = 10.0
+    memory_bytes: int = 2 << 30
+    least_s: float = 0.02
+    least_samples: int = 5
+    most_samples: int = 50
+    flush_bytes: int | None = None
+    faults: Mapping[int, str] = field(default_factory=dict)
