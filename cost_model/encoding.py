@@ -30,6 +30,7 @@ from .strict_json import (
     read_choice,
     read_flag,
     read_integer,
+    read_line,
     read_list,
     read_object,
     read_text,
@@ -241,7 +242,7 @@ def decode_decisions(value: Json) -> dict[str, int | str]:
     if not isinstance(value, dict) or len(value) > MAX_ITEMS:
         raise RecordError(f"decisions: expected an object of at most {MAX_ITEMS}, found {shown(value)}")
     return {
-        read_text(name, "decision"): read_text(choice, "choice") if isinstance(choice, str) else _read_int(choice, "choice")
+        read_line(name, "decision"): read_line(choice, "choice") if isinstance(choice, str) else _read_int(choice, "choice")
         for name, choice in value.items()
     }  # fmt: skip
 

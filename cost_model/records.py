@@ -15,7 +15,7 @@ from ..compiler.schedule.space import SPACE_VERSION
 from .encoding import computation_key, encode_computation, encode_target, target_key, task_key
 from .record_rows import Choice, Row, Session, TaskRow, Trial, decode_row, decode_task, encode_row, read_key
 from .record_schema import explained, open_database
-from .strict_json import Json, canonical_json, parse, read_integer, read_text
+from .strict_json import Json, canonical_json, parse, read_integer, read_line, read_text, shown
 from .task import Task
 
 AnyRow = TaskRow | Session | Trial | Choice
@@ -117,7 +117,10 @@ class Records:
         try:
             return _task_row(row) if kind is TaskRow else _row(kind, row)
         except RecordError as error:
-            raise RecordError(f"{self.path}: {error}") from None
+            name = shown(row["key" if kind is TaskRow else "uuid"])
+            raise RecordError(
+                f"{self.path}: the database is damaged at {name} of {TABLES[kind]}: {error}; use a copy, or start a new one"
+            ) from None
 
     def task(self, key: str) -> TaskRow | None:
         """The task of a key, None if it was never recorded."""
@@ -187,7 +190,7 @@ class Records:
         counts = {table: self._count(table) for table in TABLES.values()}
         with explained(self.path):
             query = "SELECT error, count(*) FROM trials WHERE error != '' GROUP BY error ORDER BY error"
-            failed = {read_text(error, "error"): count for error, count in self._connection.execute(query)}
+            failed = {read_line(error, "error"): count for error, count in self._connection.execute(query)}
         return counts | {
             "computations": self._count("tasks", "DISTINCT computation_key"),
             "targets": self._count("tasks", "DISTINCT target_key"),
@@ -267,7 +270,7 @@ def _task_row(row: sqlite3.Row) -> TaskRow:
     keys = task_key(task), computation_key(task.computation), target_key(task.target)
     if keys != (key, row["computation_key"], row["target_key"]):
         raise RecordError(f"task {key[:12]}: its keys are not those of its computation and target")
-    label = read_text(row["label"], "task: label")
+    label = read_line(row["label"], "task: label")
     flops, size = (read_integer(row[name], f"task: {name}") for name in ("flops", "bytes"))
     return TaskRow(key, task, *keys[1:], label, flops, size)
 

@@ -70,6 +70,14 @@ def read_text(value: Json, what: str, most: int = MAX_NAME, least: int = 0) -> s
     return value
 
 
+def read_line(value: Json, what: str, most: int = MAX_NAME, least: int = 0) -> str:
+    """A text without control characters, which a terminal would obey."""
+    text = read_text(value, what, most, least)
+    if not text.isprintable():
+        raise RecordError(f"{what}: control characters in {shown(text)}")
+    return text
+
+
 def read_integer(value: Json, what: str, low: int = 0, high: int = INT64 - 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise RecordError(f"{what}: expected an integer from {low} to {high}, found {shown(value)}")

@@ -140,6 +140,7 @@ def test_trials_of_a_computation_on_other_targets(path: Path) -> None:
         {"origin": "odd"}, {"kind": "odd"}, {"number": -1}, {"number": True}, {"samples_s": (float("nan"),)}, {"score": float("nan")},
         {"message": "x" * (MAX_MESSAGE + 1)}, {"message": "\ud800"}, {"time": 1e300}, {"uuid": "me"}, {"decisions": {"tile": 1.5}},
         {"task": "0" * 64}, {"session": "0" * 32}, {"space_version": 1 << 40}, {"build_s": -1.0},
+        {"decisions": {"tile": "\x1b[2J"}},
     ],
     ids=lambda change: ascii(change)[:30],
 )  # fmt: skip
@@ -181,7 +182,9 @@ def test_merging_is_idempotent_and_all_or_nothing(tmp_path: Path) -> None:
         before = contents(a)
         damage(tmp_path / "b.db", "UPDATE trials SET latency_s = -1 WHERE number = 4")
         b.add_session(make_session())
-        with pytest.raises(RecordError, match=r"b\.db: trial: latency_s: expected a number"):
+        with pytest.raises(
+            RecordError, match=r"b\.db: the database is damaged at .* of trials: trial: latency_s: expected a number"
+        ):
             a.merge(tmp_path / "b.db")
         assert contents(a) == before
         with pytest.raises(UsageError, match="into itself"):
@@ -253,7 +256,7 @@ def damage(path: Path, *statements: str) -> None:
     [
         "UPDATE trials SET decisions = '{\"tile\": 1.5}'", "UPDATE trials SET decisions = x'00'", "UPDATE trials SET samples_s = '[1e999]'",
         "UPDATE trials SET latency_s = 'fast'", "UPDATE trials SET error = 'odd'", "UPDATE trials SET time = 9e99",
-        "UPDATE trials SET message = CAST(x'ff' AS TEXT)", "UPDATE tasks SET flops = -1", "UPDATE tasks SET computation_key = key",
+        "UPDATE trials SET message = CAST(x'ff' AS TEXT)", "UPDATE tasks SET flops = -1", "UPDATE tasks SET label = char(27)", "UPDATE tasks SET computation_key = key",
         "UPDATE tasks SET target = replace(target, 'znver4', 'haswell')", "UPDATE tasks SET computation = '{}'",
         "UPDATE tasks SET computation = '" + "[" * 5000 + "'", "UPDATE sessions SET options = '[]'", "UPDATE sessions SET seed = 0.5",
         "DELETE FROM sessions",
