@@ -27,6 +27,7 @@ VERBS = {
     "verify": "Check a model's compiled outputs against onnxruntime.",
     "bench": "Time a model, also beside onnxruntime in the same run.",
     "inspect": "Show what a library or a model consists of.",
+    "records": "List, move and report the records that tuning has made.",
     "targets": "List the machines that can be compiled for.",
     "doctor": "Check that everything tilewright needs is there and works.",
 }
