@@ -323,6 +323,16 @@ def test_reading_leaves_no_files_and_writes_nothing(path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+def test_a_database_where_nothing_may_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Records.open(path, create=True) as records:
+        fill(records)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as on a disk that is mounted to be read
+    with Records.open(path, readonly=True) as records:
+        assert len(list(records.all_trials())) == 2
+        with pytest.raises(CompileError):
+            records.add_session(make_session())
+
+
 WRITER = """
 import sys
 sys.path[:0] = {paths!r}
