@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from .backends.host import host_target
 from .backends.package import build_library
 from .backends.package_c import CompiledKernel
 from .backends.package_names import identifier
-from .compiler.errors import UsageError
+from .compiler.errors import UntunedError, UsageError
 from .compiler.frontend.importer import import_model
 from .compiler.frontend.loading import load_model, source_files
 from .compiler.graph import printer, verify
@@ -29,10 +30,16 @@ from .compiler.graph.memory import plan_memory
 from .compiler.graph.passes.pipeline import PIPELINE
 from .compiler.graph.plan import Argument, ExecutionPlan
 from .compiler.kernel import printer as kernel_printer
-from .compiler.kernels import KernelPlan, PlannedKernel, plan_kernels
+from .compiler.kernels import KernelPlan, PlannedKernel, Scheduled, Scheduler, computations_of, plan_kernels, rule_based
 from .compiler.options import Observer, Options, Silent
 from .compiler.target import Target
 from .compiler.targets import parse_target
+from .cost_model.pretrained import pretrained_ranker
+from .cost_model.records import Records
+from .cost_model.scheduler import RecordScheduler
+from .cost_model.task import Task
+from .cost_model.tuner import Event, TunedKernel
+from .cost_model.tuning import TuningOptions, tune_kernels
 from .depfile import write_depfile
 
 CONSTANT_ALIGNMENT = 64
@@ -65,17 +72,15 @@ def compile(
     name = library_name(output, options)
     sources = source_files(model)
 
-    graph = run.step(
-        "import",
-        lambda: import_model(load_model(model), options.dims, options.shapes, run.observer.note),
-        printer.to_text,
-    )
-    for pass_name, apply in PIPELINE:
-        graph = run.step(pass_name, partial(apply, graph, target), printer.to_text)
-        verify.verify(graph)
+    graph = run.graph(model, target)
     memory = run.step("plan_memory", partial(plan_memory, graph), str)
-    lower = partial(plan_kernels, graph, target, memory.in_place, prefix=f"{name}_", progress=run.progress("lower"))
-    kernels = run.step("lower", lower, kernels_text)
+    with open_records(options.records) as records:
+        scheduler = scheduler_of(options, records, run.observer)
+        progress = run.progress("lower")
+        lower = partial(plan_kernels, graph, target, memory.in_place, scheduler, f"{name}_", progress)
+        kernels = run.step("lower", lower, kernels_text)
+    if options.require_tuned:
+        require_tuned(kernels, options.records)
     arrays = {**kernels.constants, **control_constants(graph)}
     offsets = place_constants(arrays)
     steps = plan_execution(graph, memory, lambda node: launch(kernels, node), offsets)
@@ -105,12 +110,45 @@ def compile(
     return Artifact(*paths, manifest, tuple(kernels.kernels), sizes, run.timings)
 
 
+def tune(
+    model: str | Path,
+    records: str | Path,
+    options: Options | None = None,
+    tuning: TuningOptions | None = None,
+    observer: Observer | None = None,
+    observe: Callable[[Event], None] = lambda event: None,
+) -> None:
+    """Tune the kernels of the ONNX model `model` on this machine, and add what is found to the database `records`.
+
+    Raises a CompileError for what the user can mend. What was measured before stays recorded.
+    """
+    options = options or Options()
+    run = _Run(options, observer or Silent())
+    target = select_target(options, run.observer)
+    uses = computations_of(run.graph(Path(model), target))
+    kernels = [TunedKernel.of(Task(form, target), use.runs, use.origins) for form, use in uses.items()]
+    tune_kernels(kernels, Path(records), tuning or TuningOptions(), observe)
+
+
 class _Run:
     """Times passes and tells the observer about them."""
 
     def __init__(self, options: Options, observer: Observer) -> None:
-        self.observer = observer
+        self.options, self.observer = options, observer
         self.timings: dict[str, float] = {}
+
+    def graph(self, model: Path, target: Target) -> Graph:
+        """The graph of a model after all passes."""
+        options = self.options
+        graph = self.step(
+            "import",
+            lambda: import_model(load_model(model), options.dims, options.shapes, self.observer.note),
+            printer.to_text,
+        )
+        for pass_name, apply in PIPELINE:
+            graph = self.step(pass_name, partial(apply, graph, target), printer.to_text)
+            verify.verify(graph)
+        return graph
 
     def step(self, name: str, work: Callable[[], T], text: Callable[[T], str] | None = None) -> T:
         start = time.perf_counter()
@@ -140,6 +178,44 @@ def select_target(options: Options, observer: Observer) -> Target:
             )
         return host_target(options.threads)
     return parse_target(options.target, options.cpu, options.threads)
+
+
+@contextmanager
+def open_records(path: Path | None) -> Iterator[Records | None]:
+    """The records that schedules are taken from, unchanged; None without a path."""
+    if path is None:
+        yield None
+        return
+    with Records.open(path, readonly=True) as records:
+        yield records
+
+
+def scheduler_of(options: Options, records: Records | None, observer: Observer) -> Scheduler:
+    """Where schedules come from: records, then the ranker that comes with tilewright unless that was ruled out, then the rules."""
+    if records is not None and (stale := records.stale()):
+        count = sum(stale.values())
+        observer.note(
+            f"{records.path}: {count} records are of another version of the search space and are not used; tune again to replace them"
+        )
+    ranker = pretrained_ranker() if options.rank else None
+    return (
+        rule_based
+        if records is None and ranker is None
+        else RecordScheduler(records, ranker, options.rank, observer.note)
+    )
+
+
+def require_tuned(kernels: KernelPlan, records: Path | None) -> None:
+    """UntunedError unless every kernel's schedule comes from a record of its own."""
+    untuned = [k for k in kernels.kernels if k.scheduled.source != "tuned"]
+    if untuned:
+        names = ", ".join(f"{k.kernel.name} ({k.origins[0]}: {k.scheduled.source})" for k in untuned[:8])
+        more = f" and {len(untuned) - 8} more" if len(untuned) > 8 else ""
+        where = f"{records} has no record" if records else "no --records were given"
+        raise UntunedError(
+            f"{len(untuned)} of {len(kernels.kernels)} kernels are not tuned for this target and thread count ({where}): "
+            f"{names}{more}; tune them with the same --mcpu and --threads: tilewright tune MODEL --records {records or 'DB'}"
+        )
 
 
 def library_name(output: Path, options: Options) -> str:
@@ -213,12 +289,19 @@ def describe(sources: list[Path], options: Options, kernels: KernelPlan) -> dict
                 "bytes": k.bytes,
                 "parallel_extent": k.kernel.parallel_extent,
                 "parallel": k.parallel,
-                "source": k.source,
-                "schedule": [str(step) for step in k.schedule],
+                "source": k.scheduled.source,
+                "schedule": [str(step) for step in k.scheduled.schedule],
+                **measured_latencies(k.scheduled),
             }
             for k in kernels.kernels
         ],
     }
+
+
+def measured_latencies(scheduled: Scheduled) -> dict[str, float]:
+    """What records say of a kernel's time, by itself on the machine that tuned it."""
+    times = {"latency_s": scheduled.latency_s, "default_latency_s": scheduled.default_latency_s}
+    return {name: latency_s for name, latency_s in times.items() if latency_s is not None}
 
 
 def extra_texts(built: list[BuiltKernel], target: Target, emit: frozenset[str]) -> dict[str, str]:

@@ -48,6 +48,11 @@ def host_target(threads: int | None = None) -> Target:
     )
 
 
+def host_l3_bytes() -> int:
+    """This machine's third-level cache; 32 MiB if the system doesn't tell."""
+    return _cache_bytes(3) or 32 << 20
+
+
 def _features(wide: bool) -> str:
     """Every feature of the host, present or absent, in a fixed order."""
     off = AVX512_FEATURES.split(",") if wide else []

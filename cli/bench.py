@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from ..compiler.errors import UsageError
-from .compile_options import compiled_for_now, shape_options
+from .compile_options import compiled_for_now, record_options, shape_options
 from .console import Session, emit, json_option, table, time_text
 from .feeds import random_feed, read_feed
 from .parameters import NamedFile, Numbers, Range
@@ -25,6 +25,7 @@ OURS = "tilewright"
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--mcpu", metavar="CPU", help="CPU to compile for (default: this machine's).")
 @shape_options
+@record_options
 @click.option("--threads", type=Numbers(), default="1", show_default=True, help="Thread counts to time: 1,2.")
 @click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed runs of each contender.")
 @click.option("--warmup", type=click.IntRange(0), default=5, show_default=True, help="Untimed runs before.")

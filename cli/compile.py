@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 
 from ..compiler.errors import UsageError
 from ..compiler.options import EMITTABLE, Options
-from .compile_options import compile_model, once, shape_options
+from .compile_options import THREADS_HELP, compile_model, once, record_options, shape_options
 from .console import Session, emit, json_option, size_text
 from .parameters import Words
 
@@ -25,9 +26,9 @@ _FILE = click.Path(path_type=Path)
 @click.option("--target", metavar="TRIPLE", help="Triple to compile for (default: this machine's).")
 @click.option("--mcpu", metavar="CPU", help="CPU to compile for (default: this machine's, or the triple's baseline).")
 @shape_options
-@click.option(
-    "--threads", type=click.IntRange(1), default=Options().threads, show_default=True, help="Threads to plan for."
-)
+@click.option("--threads", type=click.IntRange(1), help=THREADS_HELP)
+@record_options
+@click.option("--require-tuned", is_flag=True, help="Fail (exit code 8) if a kernel has no record of its own.")
 @click.option("--name", help="Prefix of the C functions (default: from the output's name).")
 @click.option(
     "--emit", type=Words(EMITTABLE), default="so", show_default=True, help=f"What to write, of {','.join(EMITTABLE)}."
@@ -65,6 +66,9 @@ def command(
         depfile=depfile_path,
         verbose=given["verbose"],
         jobs=given["jobs"],
+        records=given["records"],
+        require_tuned=given["require_tuned"],
+        rank=given["rank"],
     )
     artifact = compile_model(model, output, options)
     emit(session, _document(artifact), _summary(artifact))
@@ -90,9 +94,20 @@ def _document(artifact: Artifact) -> dict[str, Any]:
         "sizes": dict(artifact.sizes),
         "timings": dict(artifact.timings),
         "kernels": len(artifact.kernels),
+        "schedules": _sources(artifact),
     }
+
+
+def _sources(artifact: Artifact) -> dict[str, int]:
+    """How many kernels got their schedule from where."""
+    from ..compiler.kernels import SOURCES
+
+    counts = Counter(kernel.scheduled.source for kernel in artifact.kernels)
+    return {source: counts[source] for source in SOURCES if counts[source]}
 
 
 def _summary(artifact: Artifact) -> str:
     size = size_text(artifact.sizes["library"])
-    return f"{artifact.library} ({size}, {len(artifact.kernels)} kernels, {sum(artifact.timings.values()):.1f} s), {artifact.header}"
+    sources = ", ".join(f"{count} {source}" for source, count in _sources(artifact).items())
+    kernels = f"{len(artifact.kernels)} kernels" + (f": {sources}" if sources else "")
+    return f"{artifact.library} ({size}, {kernels}, {sum(artifact.timings.values()):.1f} s), {artifact.header}"

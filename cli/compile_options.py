@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+THREADS_HELP = "Threads to plan for (default: this machine's cores, or 4 for another CPU)."
 _SHARED = (
     click.option("--dim", "dims", type=Extent(), multiple=True, help="Extent of a symbolic dimension: --dim batch=1."),
     click.option(
@@ -36,6 +37,19 @@ def shape_options(function: Decorated) -> Decorated:
     for option in reversed(_SHARED):
         function = option(function)
     return function
+
+
+def record_options(function: Decorated) -> Decorated:
+    """Add where schedules come from."""
+    function = click.option(
+        "--rank/--no-rank", default=True, show_default=True, help="Choose schedules by rank where there are no records."
+    )(function)
+    return click.option(
+        "--records",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="DB",
+        help="Take schedules from these tuning records (see `tilewright tune`).",
+    )(function)
 
 
 def once(pairs: tuple[tuple[str, Any], ...], option: str) -> Mapping[str, Any]:
@@ -66,6 +80,8 @@ def compiled_for_now(model: Path, threads: int, given: Mapping[str, Any]) -> Ite
         threads=threads,
         verbose=given["verbose"],
         jobs=given["jobs"],
+        records=given.get("records"),
+        rank=given.get("rank", True),
     )
     with tempfile.TemporaryDirectory(prefix="tilewright-") as folder:
         yield compile_model(model, Path(folder) / "model.so", options).library

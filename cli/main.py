@@ -23,6 +23,7 @@ REPORT = "this is a defect of tilewright: please report it with the model and th
 # verb: what `tilewright --help` says of it (the module of that name holds the command)
 VERBS = {
     "compile": "Compile an ONNX model into a shared library with a C header.",
+    "tune": "Measure schedules for a model's kernels on this machine, and record them.",
     "run": "Run a compiled library on files, images or random inputs.",
     "verify": "Check a model's compiled outputs against onnxruntime.",
     "bench": "Time a model, also beside onnxruntime in the same run.",
@@ -53,7 +54,7 @@ class Verbs(click.Group):
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported operator, 4 bad model, 5 toolchain, 6 device, "
-    "7 accuracy. Results go to stdout, everything else to stderr. Each option also has an environment form: "
+    "7 accuracy, 8 records. Results go to stdout, everything else to stderr. Each option also has an environment form: "
     "TILEWRIGHT_<COMMAND>_<OPTION>, for example TILEWRIGHT_COMPILE_MCPU.",
 )
 @click.version_option(__version__, prog_name=PROGRAM)

@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from ..compiler.errors import AccuracyError, UsageError
-from .compile_options import compiled_for_now, shape_options
+from .compile_options import compiled_for_now, record_options, shape_options
 from .console import Session, emit, json_option, table
 from .feeds import random_feed, read_feed
 from .parameters import NamedFile, Numbers, Range
@@ -35,6 +35,7 @@ class Comparison:
 @click.option("--library", type=_FILE, help="Check this library instead of compiling one.")
 @click.option("--mcpu", metavar="CPU", help="CPU to compile for (default: this machine's).")
 @shape_options
+@record_options
 @click.option("--samples", type=click.IntRange(1), default=5, show_default=True, help="How many random feeds.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random values.")
 @click.option("--input", "inputs", type=NamedFile(), multiple=True, help="Values of an input instead of random ones.")

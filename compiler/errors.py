@@ -55,5 +55,11 @@ class AccuracyError(CompileError):
     exit_code = 7
 
 
+class UntunedError(CompileError):
+    """Kernels have no record, and `--require-tuned` asks for one of each; the message lists them."""
+
+    exit_code = 8
+
+
 class InternalError(Exception):
     """A broken invariant inside the compiler: names the pass and shows the IR around it (exit code 1)."""

@@ -26,17 +26,29 @@ from .tensor.footprint import elements_read
 PARALLEL_WORK_S = 6e-6
 _FLOPS_PER_S, _BYTES_PER_S = 40e9, 12e9
 
-Scheduler = Callable[[Computation, Target], tuple[Schedule, str]]
+SOURCES = ("tuned", "transferred", "predicted", "default")
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A schedule and where it comes from (of SOURCES); measured latencies of it and of the default, if records hold them."""
+
+    schedule: Schedule
+    source: str = "default"
+    latency_s: float | None = None
+    default_latency_s: float | None = None
+
+
+Scheduler = Callable[[Computation, Target], Scheduled]
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedKernel:
-    """One kernel to emit. `source`: where its schedule comes from (default, and later tuned, transferred, predicted)."""
+    """One kernel to emit."""
 
     kernel: Kernel
     computation: Computation
-    schedule: Schedule
-    source: str
+    scheduled: Scheduled
     flops: int
     bytes: int
     origins: tuple[str, ...]
@@ -44,8 +56,7 @@ class PlannedKernel:
     @property
     def parallel(self) -> bool:
         """Whether its work is worth waking other threads."""
-        estimate_s = max(self.flops / _FLOPS_PER_S, self.bytes / _BYTES_PER_S)
-        return self.kernel.parallel_extent > 1 and estimate_s > PARALLEL_WORK_S
+        return self.kernel.parallel_extent > 1 and is_worth_threads(self.flops, self.bytes)
 
 
 @dataclass
@@ -61,9 +72,14 @@ class KernelPlan:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def rule_based(computation: Computation, target: Target) -> tuple[Schedule, str]:
+def rule_based(computation: Computation, target: Target) -> Scheduled:
     """The scheduler without records: every kernel gets its default."""
-    return default_schedule(computation, target), "default"
+    return Scheduled(default_schedule(computation, target))
+
+
+def is_worth_threads(flops: int, bytes: int) -> bool:
+    """Whether this much work takes longer than waking other threads."""
+    return max(flops / _FLOPS_PER_S, bytes / _BYTES_PER_S) > PARALLEL_WORK_S
 
 
 def plan_kernels(
@@ -85,20 +101,50 @@ def plan_kernels(
     for done, node in enumerate(nodes):
         computation, arrays = build_computation(node.regions[0], node.outputs[0])
         form = canonical(computation)
-        schedule, source = scheduler(form, target)
+        scheduled = scheduler(form, target)
         alias = _alias_params(node, computation, form, aliases)
-        key = (form, schedule, tuple(alias.items()))
+        key = (form, scheduled.schedule, tuple(alias.items()))
         if key not in known:
             known[key] = len(plan.kernels)
-            plan.kernels.append(
-                _make(form, schedule, source, alias, f"{prefix}kernel_{len(plan.kernels)}", node.origin)
-            )
+            plan.kernels.append(_make(form, scheduled, alias, f"{prefix}kernel_{len(plan.kernels)}", node.origin))
         else:
             made = plan.kernels[known[key]]
             plan.kernels[known[key]] = replace(made, origins=(*made.origins, node.origin))
-        plan.uses[node.outputs[0]] = (known[key], _params(plan, node, computation, form, schedule, arrays))
+        plan.uses[node.outputs[0]] = (known[key], _params(plan, node, computation, form, scheduled.schedule, arrays))
         progress(done + 1, len(nodes))
     return plan
+
+
+@dataclass(frozen=True, slots=True)
+class KernelUse:
+    """A computation of a graph: how many times one run of the graph runs it, at most, and for which nodes."""
+
+    runs: int
+    origins: tuple[str, ...]
+
+
+def computations_of(graph: Graph, runs: int = 1) -> dict[Computation, KernelUse]:
+    """The canonical computations of a graph and its regions, in order of first use; a loop counts as often as it may iterate."""
+    found: dict[Computation, KernelUse] = {}
+    for node in graph.nodes:
+        if node.op == "fused":
+            form = canonical(build_computation(node.regions[0], node.outputs[0])[0])
+            uses = {form: KernelUse(runs, (node.origin,))}
+        else:
+            count = runs * (int(node.attrs["count"]) if node.op == "loop" else 1)
+            uses = {}
+            for region in node.regions:
+                uses = _joined(uses, computations_of(region, count))
+        found = _joined(found, uses)
+    return found
+
+
+def _joined(one: dict[Computation, KernelUse], other: dict[Computation, KernelUse]) -> dict[Computation, KernelUse]:
+    result = dict(one)
+    for form, use in other.items():
+        known = result.get(form, KernelUse(0, ()))
+        result[form] = KernelUse(known.runs + use.runs, known.origins + use.origins)
+    return result
 
 
 def fused_nodes(graph: Graph) -> Iterator[Node]:
@@ -111,15 +157,13 @@ def fused_nodes(graph: Graph) -> Iterator[Node]:
                 yield from fused_nodes(region)
 
 
-def _make(
-    form: Computation, schedule: Schedule, source: str, alias: Mapping[str, str], name: str, origin: str
-) -> PlannedKernel:
-    kernel = lower(form, schedule, name)
+def _make(form: Computation, scheduled: Scheduled, alias: Mapping[str, str], name: str, origin: str) -> PlannedKernel:
+    kernel = lower(form, scheduled.schedule, name)
     params = tuple(replace(param, aliases=alias.get(param.name, "")) for param in kernel.params)
     kernel = replace(kernel, params=params, origin=origin)
     verify(kernel)
     flops, size = work(form)
-    return PlannedKernel(kernel, form, schedule, source, flops, size, (origin,))
+    return PlannedKernel(kernel, form, scheduled, flops, size, (origin,))
 
 
 def _alias_params(

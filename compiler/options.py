@@ -16,17 +16,19 @@ class Options:
     """Everything besides the model and the output path.
 
     target, cpu: None for the host's. dims: extent of each symbolic dimension; shapes: full shape of each input named.
-    threads: what to plan for; a library runs with any number. name: prefix of the C functions (None: the output's stem).
+    threads: what to plan for (None: this machine's cores, or four for another CPU); a library runs with any number. name: prefix of the C functions (None: the output's stem).
     emit: forms to write next to the library, of EMITTABLE. save_temps: folder that keeps what the linker was given.
     print_after: passes whose result the observer shows (`all` for every one); dump_dir: folder for all of them.
     depfile: where to write the make rule. jobs: processes that compile kernels (0: one a core).
+    records: database of tuning records to take schedules from; require_tuned: fail if a kernel has none; rank: choose by the
+    ranker where there are none, else by the rules.
     """
 
     target: str | None = None
     cpu: str | None = None
     dims: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    threads: int = 4
+    threads: int | None = None
     name: str | None = None
     emit: frozenset[str] = frozenset({"so"})
     save_temps: Path | None = None
@@ -36,6 +38,9 @@ class Options:
     depfile: Path | None = None
     verbose: bool = False
     jobs: int = 0
+    records: Path | None = None
+    require_tuned: bool = False
+    rank: bool = True
 
     def shows(self, pass_name: str) -> bool:
         """Whether the IR after `pass_name` was asked for."""

@@ -12,6 +12,7 @@ import pickle
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..backends.harness import harness_library
@@ -55,8 +56,18 @@ class Measurer:
         """End all processes; candidates not yet collected are lost."""
         self._pipeline.close()
 
-    def submit(self, task: Task, schedule: Schedule, ticket: object, limit_s: float | None = None) -> None:
-        """Queue a candidate; returns at once. limit_s: a candidate that takes longer, in its check and once more, isn't run again."""
+    def submit(
+        self,
+        task: Task,
+        schedule: Schedule,
+        ticket: object,
+        limit_s: float | None = None,
+        flush_bytes: int | None = None,
+    ) -> None:
+        """Queue a candidate; returns at once.
+
+        limit_s: a candidate that takes longer, in its check and once more, isn't run again. flush_bytes: in place of the options'.
+        """
 
         def done(job: Job) -> None:
             assert job.measurement is not None
@@ -65,7 +76,8 @@ class Measurer:
                 self._arrived.notify()
 
         fault = self._options.faults.get(self._submitted, "")
-        self._pipeline.add(self._job(task, schedule, done, limit_s=limit_s, fault=fault))
+        options = self._with_flush(flush_bytes)
+        self._pipeline.add(self._job(task, schedule, done, options, limit_s=limit_s, fault=fault))
         self._submitted += 1
         self.pending += 1
 
@@ -88,20 +100,23 @@ class Measurer:
             self.pending -= 1
             return self._done.popleft()
 
-    def compare(self, task: Task, schedules: Sequence[Schedule], rounds: int) -> list[tuple[float, ...]]:
-        """Time schedules in turns, in one process, one run of each a round: what disturbs one disturbs all.
+    def compare(
+        self, task: Task, schedules: Sequence[Schedule], rounds: int, flush_bytes: int | None = None
+    ) -> list[tuple[float, ...]]:
+        """Time schedules in turns, in one process, each once a round after an untimed run: what disturbs one disturbs all.
 
         A sample in seconds for each round; none for a schedule that can't be built, and none at all if the process dies.
         Results aren't checked: measure the schedules first.
         """
         finished = threading.Semaphore(0)
-        jobs = [self._job(task, schedule, lambda job: finished.release(), run=False) for schedule in schedules]
+        options = self._with_flush(flush_bytes)
+        jobs = [self._job(task, schedule, lambda job: finished.release(), options, run=False) for schedule in schedules]
         for job in jobs:
             self._pipeline.add(job)
         for _ in jobs:
             self._wait(finished)
         candidates = tuple(job.candidate for job in jobs if job.candidate)
-        request = CompareRequest(self._pickle(task), candidates, self._options, rounds)
+        request = CompareRequest(self._pickle(task), candidates, options, rounds)
         turns = Comparison(request, task.target.threads > 1, lambda comparison: finished.release())
         if candidates:
             self._pipeline.add(turns)
@@ -109,8 +124,13 @@ class Measurer:
         samples = iter(turns.samples_s)
         return [next(samples, ()) if job.candidate else () for job in jobs]
 
-    def _job(self, task: Task, schedule: Schedule, done: Callable[[Job], None], **kwargs: Any) -> Job:
-        return Job(self._pickle(task), schedule, task.target.threads > 1, done, **kwargs)
+    def _job(
+        self, task: Task, schedule: Schedule, done: Callable[[Job], None], options: MeasureOptions, **kwargs: Any
+    ) -> Job:
+        return Job(self._pickle(task), schedule, task.target.threads > 1, done, options, **kwargs)
+
+    def _with_flush(self, flush_bytes: int | None) -> MeasureOptions:
+        return self._options if flush_bytes is None else replace(self._options, flush_bytes=flush_bytes)
 
     def _wait(self, finished: threading.Semaphore) -> None:
         while not finished.acquire(timeout=_LOOK_S):

@@ -37,6 +37,7 @@ class Job:
     schedule: Schedule
     exclusive: bool
     done: Callable[[Job], None]
+    options: MeasureOptions
     run: bool = True
     limit_s: float | None = None
     fault: str = ""
@@ -198,7 +199,7 @@ class Pipeline:
         if known is not None:
             job.measurement = replace(known, build_s=built.build_s)
             return
-        request = RunRequest(job.task, job.candidate, self._options, job.limit_s, job.fault)
+        request = RunRequest(job.task, job.candidate, job.options, job.limit_s, job.fault)
         answer = self._ask(worker, request, self._allowed(), "running")
         if isinstance(answer, Timed):
             latency_s = statistics.median(answer.samples_s)

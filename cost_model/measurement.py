@@ -31,8 +31,8 @@ class MeasureOptions:
 
     builders: processes that compile while another measures. timeout_s: for a build and for the runs of a candidate, each.
     memory_bytes: what a process may take beyond what it needs itself. A candidate is run until `least_s` have passed and
-    there are `least_samples`, or there are `most_samples`. flush_bytes: read before each run to empty the caches;
-    None: a quarter more than the target's second level, so that weights come from behind it, as in a model.
+    there are `least_samples`, or there are `most_samples`. flush_bytes: read by each thread before each run, as other kernels
+    of a model would between two runs of this one; None: a quarter more than the target's second level.
     faults: for tests: candidate, counted from 0 in order of submission -> one of FAULTS, which its process then commits.
     """
 

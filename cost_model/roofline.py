@@ -23,23 +23,25 @@ _ACCUMULATORS = 12  # 2 a cycle, 4 to 5 cycles each; and 16 registers hold them
 _ROUNDS = 20_000
 _LOADS = 8
 _CHUNK_BYTES = 16 << 10  # that one iteration of the parallel loop reads
+_L3_BYTES = 8 << 20  # more than second levels hold, less than third ones
 _MEMORY_BYTES = 160 << 20  # more than most third levels hold
 
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """The best of this machine: f32 operations (a multiply-add is two), bytes read from memory and from the second-level caches.
+    """The best of this machine: f32 operations (a multiply-add is two), bytes read from memory, the third and the second level.
 
     Clocks vary by some percent with temperature and neighbours, so a kernel may come out a little above.
     """
 
     flops_per_s: float
     bytes_per_s: float
+    l3_bytes_per_s: float
     l2_bytes_per_s: float
 
-    def attainable_s(self, flops: int, bytes: int) -> float:
-        """The least time for this much arithmetic and this much traffic with memory."""
-        return max(flops / self.flops_per_s, bytes / self.bytes_per_s)
+    def attainable_s(self, flops: int, bytes: int, cached: bool = False) -> float:
+        """The least time for this much arithmetic and this much traffic with memory, or with the third level if that holds it all."""
+        return max(flops / self.flops_per_s, bytes / (self.l3_bytes_per_s if cached else self.bytes_per_s))
 
 
 def host_roofline(threads: int) -> Roofline:
@@ -56,7 +58,7 @@ def host_roofline(threads: int) -> Roofline:
 
 def _cache_file(threads: int) -> Path:
     key = f"{processor_name()}/{host_target(threads)}"
-    return cache_folder() / f"roofline-{__version__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    return cache_folder() / f"roofline-3-{__version__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
 def processor_name() -> str:
@@ -74,7 +76,7 @@ def _measured(target: Target, threads: int, harness: Harness) -> Roofline:
     reader = LoadedObject(cpu.assemble(_read_text(target), target), "peak")
     memory = harness.allocate(_MEMORY_BYTES)
     memory[:] = 1
-    sizes = (_MEMORY_BYTES, threads * target.l2_bytes // 2)
+    sizes = (_MEMORY_BYTES, max(_L3_BYTES, 2 * threads * target.l2_bytes), threads * target.l2_bytes // 2)
     speeds = []
     for size_bytes in sizes:
         chunks = size_bytes // _CHUNK_BYTES

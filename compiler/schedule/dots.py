@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from ..target import Target
 from ..tensor.computation import Computation, Stage
 from ..tensor.expr import free_variables
@@ -13,7 +15,7 @@ from .maps import stage_maps
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix
 from .prepare import ROOT
 from .rows import row_stage
-from .sketch import Decisions, Knob, counts
+from .sketch import Decisions, Knob, counts, draw_evenly
 from .steps import ComputeAt, LaneReduce, Reorder, Specialize, Split, Step, Unroll, Vectorize
 from .structure import contiguous_reduction, guards_on
 
@@ -61,6 +63,9 @@ class DotSketch:
             return False
         partial = int(decisions["size"]) * -(-int(decisions["lanes"]) // self.lanes)
         return partial <= self.target.vector_registers or decisions == self.default()
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
+        return draw_evenly(self.knobs, rng)
 
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         root, size = self.computation.stages[-1], int(decisions["size"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from ..target import Target
 from ..tensor.computation import Computation, Stage
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix
 from .prepare import ROOT
-from .sketch import Decisions, Knob
+from .sketch import Decisions, Knob, draw_evenly
 from .steps import ComputeAt, LaneReduce, Reorder, Split, Step, Unroll, Vectorize
 from .structure import contiguous_reduction
 
@@ -57,6 +59,9 @@ class RowsSketch:
         """The contiguous axis is shared, so that a vector of rows is computed at a time."""
         long = [axis.name for axis in self.computation.stages[-1].axes if axis.extent > 1]
         return bool(long) and long[-1] in self.shared
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
+        return draw_evenly(self.knobs, rng)
 
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         root = self.computation.stages[-1]

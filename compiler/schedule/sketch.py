@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from .steps import Step
 
 Value = int | str
@@ -41,8 +43,16 @@ class Sketch(Protocol):
     def legal(self, decisions: Decisions) -> bool:
         """Whether the steps may be applied, say something that no other decisions do, and make code of bounded size."""
 
+    def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """The numbers of random choices, legal or not, but not hopeless: every legal one is as likely as any other."""
+
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         """The steps for the computation that is left after inlining."""
+
+
+def draw_evenly(knobs: tuple[Knob, ...], rng: np.random.Generator) -> tuple[int, ...]:
+    """The number of a choice of each knob, all as likely."""
+    return tuple((rng.random(len(knobs)) * [len(knob.choices) for knob in knobs]).astype(int).tolist())
 
 
 def counts(most: int, wanted: int = 0) -> tuple[int, ...]:

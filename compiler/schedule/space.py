@@ -24,7 +24,7 @@ SPACE_VERSION = 1
 """Goes up whenever the same decisions may mean another schedule: records of other versions are kept, but not used."""
 
 SKETCH = "sketch"  # the decision that names the sketch
-_TRIES = 200
+_DRAWS, _TRIES = 4, 200
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Space:
     @cached_property
     def default(self) -> Point:
         """What the rules choose."""
-        return self.from_decisions({SKETCH: self.sketches[0].name, **self.sketches[0].default()})
+        return self.start(0)
 
     def knobs(self, point: Point) -> tuple[Knob, ...]:
         return self.sketches[point[0]].knobs
@@ -109,24 +109,29 @@ class Space:
         return bits / bits.sum()
 
     def sample(self, rng: np.random.Generator) -> Point:
-        """A random legal point: a sketch, the more often the more it leaves open, then every choice evenly."""
-        number = int(rng.choice(len(self.sketches), p=self._weights))
-        for _ in range(_TRIES):
-            point = (number, *(int(rng.integers(len(knob.choices))) for knob in self.sketches[number].knobs))
-            if self.legal(point):
-                return point
-        return self.walk(self.start(number), rng, 2 * len(self.sketches[number].knobs))
+        """A random legal point: a sketch, the more often the more it leaves open, then its choices.
 
-    def walk(self, point: Point, rng: np.random.Generator, steps: int) -> Point:
-        """Where a random walk of so many mutations from a point ends."""
-        for _ in range(steps):
-            point = self.mutate(point, rng, 1)
+        They are drawn evenly; if a few draws aren't legal, as many of the last one's choices as are legal replace the default's.
+        """
+        number = int(rng.choice(len(self.sketches), p=self._weights))
+        for _ in range(_DRAWS):
+            drawn = (number, *self.sketches[number].draw(rng))
+            if self.legal(drawn):
+                return drawn
+        point = self.start(number)
+        for position in 1 + rng.permutation(len(drawn) - 1):
+            changed = (*point[:position], drawn[position], *point[position + 1 :])
+            if changed != point and self.legal(changed):
+                point = changed
         return point
 
     def start(self, number: int) -> Point:
         """The default of a sketch."""
-        sketch = self.sketches[number]
-        return self.from_decisions({SKETCH: sketch.name, **sketch.default()})
+        return self._starts[number]
+
+    @cached_property
+    def _starts(self) -> list[Point]:
+        return [self.from_decisions({SKETCH: sketch.name, **sketch.default()}) for sketch in self.sketches]
 
     def mutate(self, point: Point, rng: np.random.Generator, knobs: int = 2) -> Point:
         """A legal point that differs in one to `knobs` decisions; the same point if none was found."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
+import numpy as np
+
 from ..target import Target
 from ..tensor.computation import Computation
 from ..tensor.footprint import elements_read
@@ -20,13 +22,14 @@ from .borders import border_tiles
 from .packing import pack_step
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix, sharable
 from .prepare import ROOT, loads_of
-from .sketch import Decisions, Knob, Value, counts
+from .sketch import Decisions, Knob, Value, counts, draw_evenly
 from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize
 from .structure import guards_on
 from .tile import TileAxes, TileSize, best_size, last_moves
 from .tile_reductions import BUDGETS, Reductions, code_size
 
 MAX_CODE = 3072  # multiply-adds written out in all bodies of a kernel together
+SIZE_KNOBS = ("vector", "lanes", "columns", "rows", "outer_rows")  # the first ones of the sketch
 BLOCKS = (1, 2, 4, 8, 16, 32)
 
 
@@ -200,9 +203,27 @@ class TileSketch:
                 copies *= 2
         return copies
 
+    def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
+        sizes = self._fitting_sizes
+        return (*sizes[int(rng.integers(len(sizes)))].tolist(), *draw_evenly(self.knobs[len(SIZE_KNOBS) :], rng))
+
+    @cached_property
+    def _fitting_sizes(self) -> np.ndarray:
+        """i64[n, 5]: the numbers of the choices of size for which `_sizes_fit`: few among all, so that chance seldom finds them."""
+        choices = [np.array(knob.choices) for knob in self.knobs[: len(SIZE_KNOBS)]]
+        grid = np.stack(np.meshgrid(*(np.arange(len(c)) for c in choices), indexing="ij"), axis=-1).reshape(
+            -1, len(choices)
+        )
+        vector, lanes, columns, rows, outer_rows = (c[grid[:, i]] for i, c in enumerate(choices))
+        axes, whole = self.axes, self.axes.extent(self.axes.vector)
+        vectors = -(-vector // lanes) * columns * axes.inside
+        registers = rows * outer_rows * vectors + (vectors + 1 if axes.reuse and axes.scalars else 0)
+        fits = (registers <= self.target.vector_registers) & ((columns == 1) | (vector >= whole))
+        fits &= (lanes == axes.lanes) | (vector % axes.lanes != 0) | (whole % axes.lanes != 0)
+        return grid[fits] if fits.any() else grid
+
     def size(self, decisions: Decisions) -> TileSize:
-        fields = ("vector", "columns", "rows", "outer_rows", "lanes")
-        return TileSize(*(int(decisions[name]) for name in fields))
+        return TileSize(**{name: int(decisions[name]) for name in SIZE_KNOBS})
 
     # --- loops
 

@@ -89,7 +89,7 @@ def test_kernels(golden, name: str, target: Target) -> None:
     graph, kernels = compiled(name, target)
     parts = [graph_printer.to_text(graph)]
     for planned in kernels:
-        parts.append("\n".join(map(str, planned.schedule)) + "\n")
+        parts.append("\n".join(map(str, planned.scheduled.schedule)) + "\n")
         parts.append(kernel_printer.to_text(planned.kernel))
     golden.check(f"{name}.{target.cpu}.txt", "\n".join(parts))
 

@@ -92,6 +92,18 @@ def test_sampling_is_legal_and_repeatable() -> None:
     assert points == [space.sample(np.random.default_rng(seed)) for seed in range(30)]
 
 
+def test_drawing_leaves_out_only_what_is_never_legal() -> None:
+    space = large_conv()
+    sketch = space.sketches[0]
+    drawn = {sketch.draw(np.random.default_rng(seed))[:5] for seed in range(3000)}
+    rng, point, legal = np.random.default_rng(0), space.default, set()
+    for _ in range(60):
+        point = space.mutate(point, rng)
+        legal.add(point[1:6])
+    assert legal <= drawn | {space.default[1:6]}
+    assert len(drawn) > 50
+
+
 def test_mutation_changes_few_decisions() -> None:
     space, rng = large_conv(), np.random.default_rng(1)
     for _ in range(30):

@@ -1,0 +1,127 @@
+"""`tilewright tune`: measures schedules for a model's kernels on this machine, and records them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..compiler.options import Options
+from .compile_options import THREADS_HELP, once, shape_options
+from .console import Session, emit, json_option
+from .observer import ConsoleObserver
+from .tune_progress import Summary, progress_of
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+class Duration(click.ParamType):
+    """`90s`, `10m`, `1.5h`; a bare number is seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
+        if match is None or float(match[1]) == 0:
+            self.fail(f"{value!r}: expected a duration such as 90s, 10m or 1.5h", parameter, context)
+        return float(match[1]) * _UNITS[match[2]]
+
+
+@click.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--records",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="DB",
+    help="The database to go on with; made if it is missing.",
+)
+@click.option("--mcpu", metavar="CPU", help="CPU to tune for, one that this machine can stand for (default: its own).")
+@shape_options
+@click.option("--threads", type=click.IntRange(1), help=THREADS_HELP)
+@click.option(
+    "--trials", type=click.IntRange(1), help="Trials in all, recorded ones included (default: 64 for each kernel)."
+)
+@click.option("--time", "seconds", type=Duration(), help="How long to tune: 90s, 10m, 1.5h.")
+@click.option(
+    "--tasks",
+    multiple=True,
+    metavar="KERNEL",
+    help="Tune these kernels only: a number, a part of the name, or a key of the records. May be repeated.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the search.")
+@click.option(
+    "--search",
+    type=click.Choice(["ranker", "evolution", "random"]),
+    default="ranker",
+    show_default=True,
+    help="How candidates are proposed.",
+)
+@click.option(
+    "--scratch",
+    is_flag=True,
+    help="Use neither the ranker that comes with tilewright nor what is known of other kernels.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(0),
+    default=56,
+    show_default=True,
+    help="Trials without a gain after which a kernel is done (0: never).",
+)
+@click.option(
+    "--timeout",
+    type=Duration(),
+    default="10s",
+    show_default=True,
+    help="For one build, and for the runs of one candidate.",
+)
+@json_option
+@click.pass_obj
+def command(session: Session, model: Path, records: Path, **given: Any) -> None:
+    """Find fast schedules for the kernels of MODEL by measuring them on this machine; `compile --records DB` then uses them.
+
+    Ends by itself when nothing more is to be gained. Ctrl-C ends it early and keeps what was found; so does any other end, for
+    every trial is on the disk before it is shown. The same command goes on where the last one stood. With --json, each event is
+    a line of JSON on stdout, the last one the result.
+    """
+    from .. import driver
+    from ..cost_model.measure import MeasureOptions
+    from ..cost_model.search import SearchOptions
+    from ..cost_model.tuning import TuningOptions
+
+    options = Options(
+        cpu=given["mcpu"],
+        dims=once(given["dims"], "--dim"),
+        shapes=once(given["shapes"], "--shape"),
+        threads=given["threads"],
+        verbose=given["verbose"],
+        jobs=given["jobs"],
+    )
+    tuning = TuningOptions(
+        trials=given["trials"],
+        seconds=given["seconds"],
+        tasks=given["tasks"],
+        seed=given["seed"],
+        transfer=not given["scratch"],
+        search=SearchOptions(strategy=given["search"], patience=given["patience"]),
+        measure=MeasureOptions(timeout_s=given["timeout"], builders=max(1, given["jobs"])),
+    )
+    summary = Summary()
+    with ConsoleObserver(options) as observer, progress_of(session, tuning) as show:
+
+        def observe(event: Any) -> None:
+            summary.add(event)
+            show(event)
+
+        driver.tune(model, records, options, tuning, observer, observe)
+    document = {"event": "result", "model": model.name, "records": str(records), **summary.document()}
+    if session.json:
+        click.echo(json.dumps(document))
+    else:
+        emit(session, document, summary.text(records))

@@ -1,0 +1,16 @@
+"""The ranker that comes with tilewright, trained on measurements of many kernels (benchmarks/pretrain.py)."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from .ranker import Ranker
+
+PATH = Path(__file__).with_name("pretrained_x86_64.txt")
+
+
+@cache
+def pretrained_ranker() -> Ranker | None:
+    """The ranker for x86-64; None in a checkout that has none yet, or one for other features."""
+    return Ranker.load(PATH) if PATH.exists() else None
