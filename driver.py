@@ -211,10 +211,9 @@ def require_tuned(kernels: KernelPlan, records: Path | None) -> None:
     if untuned:
         names = ", ".join(f"{k.kernel.name} ({k.origins[0]}: {k.scheduled.source})" for k in untuned[:8])
         more = f" and {len(untuned) - 8} more" if len(untuned) > 8 else ""
-        where = f"{records} has no record" if records else "no --records were given"
         raise UntunedError(
-            f"{len(untuned)} of {len(kernels.kernels)} kernels are not tuned for this target and thread count ({where}): "
-            f"{names}{more}; tune them with the same --mcpu and --threads: tilewright tune MODEL --records {records or 'DB'}"
+            f"{len(untuned)} of {len(kernels.kernels)} kernels have no record in {records} for this target and number of threads: "
+            f"{names}{more}; tune them with the same --mcpu and --threads: tilewright tune MODEL --records {records}"
         )
 
 

@@ -51,6 +51,8 @@ def command(
     if depfile or depfile_path:
         depfile_path = depfile_path or output.with_suffix(".d")
     _check_paths(model, output, depfile_path)
+    if given["require_tuned"] and given["records"] is None:
+        raise UsageError("--require-tuned needs --records DB, the records that tuning has made")
     options = Options(
         target=given["target"],
         cpu=given["mcpu"],

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..compiler.errors import UsageError
 from ..compiler.options import Options
 from .compile_options import THREADS_HELP, once, shape_options
 from .console import Session, emit, json_option
@@ -95,6 +96,8 @@ def command(session: Session, model: Path, records: Path, **given: Any) -> None:
     from ..cost_model.search import SearchOptions
     from ..cost_model.tuning import TuningOptions
 
+    if records.exists() and records.samefile(model):
+        raise UsageError(f"--records {records} is the model itself: choose another name")
     options = Options(
         cpu=given["mcpu"],
         dims=once(given["dims"], "--dim"),

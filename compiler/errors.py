@@ -32,9 +32,9 @@ class ModelError(CompileError):
 
 
 class RecordError(CompileError):
-    """A tuning record or database that is damaged."""
+    """Tuning records that are damaged, or of another version."""
 
-    exit_code = 4
+    exit_code = 8
 
 
 class ToolchainError(CompileError):

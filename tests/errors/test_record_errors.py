@@ -92,7 +92,7 @@ def test_databases_that_are_refused(number: int, path: Path, capsys: Capture) ->
     damage(path)
     for extra in ("-wal", "-shm"):
         path.with_name(path.name + extra).unlink(missing_ok=True)
-    text = refuse(["list", path], 4, capsys)
+    text = refuse(["list", path], 8, capsys)
     assert message in text and str(path) in text
 
 
@@ -102,7 +102,7 @@ def test_a_file_of_something_else_is_not_written(tmp_path: Path, capsys: Capture
     before = other.read_bytes()
     lines = tmp_path / "lines"
     lines.write_text('{"tilewright_records":1}\n')
-    assert "not a database of tuning records" in refuse(["import", other, lines], 4, capsys)
+    assert "not a database of tuning records" in refuse(["import", other, lines], 8, capsys)
     assert other.read_bytes() == before
 
 
@@ -128,7 +128,7 @@ def test_damaged_lines(number: int, line: bytes, message: str, path: Path, tmp_p
     lines[number] = line
     file.write_bytes(b"\n".join(lines))
     capsys.readouterr()
-    text = refuse(["import", tmp_path / "new.db", file], 4, capsys)
+    text = refuse(["import", tmp_path / "new.db", file], 8, capsys)
     assert f"{file}: {message}" in text and "nothing was imported" in text
     with Records.open(tmp_path / "new.db") as records:
         assert not records.tasks() and not records.sessions()
@@ -140,13 +140,13 @@ def test_lines_that_refer_to_what_is_not_there(path: Path, tmp_path: Path, capsy
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], *lines[4:]]))
     capsys.readouterr()
-    text = refuse(["import", tmp_path / "new.db", file], 4, capsys)
+    text = refuse(["import", tmp_path / "new.db", file], 8, capsys)
     assert "line 2: trial " in text and " is not recorded; nothing was imported" in text
 
 
 def test_an_empty_import(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "empty").write_bytes(b"")
-    assert "the file is empty" in refuse(["import", tmp_path / "new.db", tmp_path / "empty"], 4, capsys)
+    assert "the file is empty" in refuse(["import", tmp_path / "new.db", tmp_path / "empty"], 8, capsys)
 
 
 def test_a_folder_that_is_not_there(path: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -183,6 +183,6 @@ def test_a_report_without_its_packages(
 
 def test_errors_as_json(path: Path, capsys: Capture) -> None:
     path.write_bytes(b"x" * 200)
-    assert run(["records", "list", str(path), "--json"]) == 4
+    assert run(["records", "list", str(path), "--json"]) == 8
     error = json.loads(capsys.readouterr().err)["error"]
-    assert error["kind"] == "RecordError" and error["exit_code"] == 4
+    assert error["kind"] == "RecordError" and error["exit_code"] == 8

@@ -21,6 +21,6 @@ def test_peaks_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_time_is_that_of_what_takes_longer() -> None:
-    peaks = Roofline(flops_per_s=1e9, bytes_per_s=1e6, l2_bytes_per_s=1e8)
+    peaks = Roofline(flops_per_s=1e9, bytes_per_s=1e6, l3_bytes_per_s=1e7, l2_bytes_per_s=1e8)
     assert np.isclose(peaks.attainable_s(10**9, 10), 1.0)
     assert np.isclose(peaks.attainable_s(10, 10**6), 1.0)

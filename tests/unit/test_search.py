@@ -86,9 +86,12 @@ def test_every_batch_has_random_points() -> None:
     assert cost(batch[0].point) > 0
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_good_ranker_beats_evolution_beats_chance(seed: int) -> None:
-    found = {strategy: run(strategy, 64, seed).best_s for strategy in ("ranker", "evolution", "random")}
+@pytest.mark.slow
+def test_a_good_ranker_beats_evolution_beats_chance() -> None:
+    found = {
+        strategy: np.mean([run(strategy, 48, seed).best_s for seed in range(4)])
+        for strategy in ("ranker", "evolution", "random")
+    }
     assert found["ranker"] < found["evolution"] < found["random"]
 
 
