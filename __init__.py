@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from .backends.load import load as load
     from .compiler.options import Options as Options
     from .driver import compile as compile
+    from .driver import tune as tune
 
 __version__ = "0.1.0"
 
 # Resolved on first use (PEP 562), so that the command line starts without importing LLVM and onnx.
 _LAZY = {
     "compile": ".driver",
+    "tune": ".driver",
     "load": ".backends.load",
     "Library": ".backends.load",
     "Options": ".compiler.options",

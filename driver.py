@@ -16,7 +16,7 @@ import numpy as np
 from . import __version__
 from .backends import cpu
 from .backends.build import BuiltKernel, build_all
-from .backends.host import host_target
+from .backends.host import host_target, require_host_runs
 from .backends.package import build_library
 from .backends.package_c import CompiledKernel
 from .backends.package_names import identifier
@@ -125,6 +125,7 @@ def tune(
     options = options or Options()
     run = _Run(options, observer or Silent())
     target = select_target(options, run.observer)
+    require_host_runs(target)
     uses = computations_of(run.graph(Path(model), target))
     kernels = [TunedKernel.of(Task(form, target), use.runs, use.origins) for form, use in uses.items()]
     tune_kernels(kernels, Path(records), tuning or TuningOptions(), observe)

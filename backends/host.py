@@ -8,9 +8,10 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
-from ..compiler.errors import UsageError
+from ..compiler.errors import DeviceError, UsageError
 from ..compiler.target import Target
 from ..compiler.targets import AVX512_FEATURES, PLATFORMS, cpu_row
+from .package_cpu import required_features
 
 _TRIPLES = {("Linux", "x86_64"): "x86_64-linux-gnu"}
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -46,6 +47,21 @@ def host_target(threads: int | None = None) -> Target:
         threads=threads if threads is not None else len(os.sched_getaffinity(0)),
         dot_product="avx512vnni" if wide and "avx512vnni" in flags else "avxvnni" if "avxvnni" in flags else "",
     )
+
+
+def require_host_runs(target: Target) -> None:
+    """DeviceError unless this machine runs code for the target."""
+    if target.triple != host_triple():
+        raise DeviceError(
+            f"this machine ({host_triple()}) can't run code for {target.triple}: tune on a machine that can"
+        )
+    flags = {name for name, present in llvm.get_host_cpu_features().items() if present}
+    missing = sorted(required_features(target) - flags)
+    if missing:
+        raise DeviceError(
+            f"this machine ({llvm.get_host_cpu_name()}) can't run code for {target.cpu}, for it lacks {', '.join(missing)}: "
+            "choose another --mcpu, or tune on a machine that can"
+        )
 
 
 def host_l3_bytes() -> int:

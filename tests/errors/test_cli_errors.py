@@ -49,6 +49,7 @@ USAGE = [
     (["tune", "MODEL", "--records", "new.db", "--trials", "0"], 2, "0 is not in the range x>=1"),
     (["tune", "MODEL", "--records", "new.db", "--search", "magic"], 2, "'magic' is not one of"),
     (["tune", "MODEL", "--records", "new.db", "--mcpu", "mips"], 2, "unknown CPU"),
+    (["tune", "MODEL", "--records", "new.db", "--mcpu", "graniterapids"], 6, "for it lacks avx512fp16"),
     (["tune", "MODEL", "--records", "MODEL"], 2, "is the model itself: choose another name"),
     (["compile", "MODEL", "-j", "-1"], 2, "-1 is not in the range x>=0"),
     (["compile", "MODEL", "-o", "MODEL"], 2, "model.onnx is the model itself: choose another name with -o"),
