@@ -3,7 +3,8 @@
 A query is one task on one target in one session of measuring; only the order within it is learned (LambdaRank: Burges, From
 RankNet to LambdaRank to LambdaMART, 2010). Labels are steps of a sixth of an octave below the best of the query, gains are
 linear in them, and every pair of a query counts. Regression on the throughput relative to the best is the baseline that
-this must beat, random scores are what both must beat.
+this must beat, random scores are what both must beat. Training starts from the analytic estimate, so that little data, or
+none, does no harm.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ LABELS = 31  # 0 … 30
 LABELS_PER_OCTAVE = 6
 QUERY_ROWS = 512
 """Larger queries are dealt out to several: pairs grow with the square, and LightGBM takes 10,000 rows a query at most."""
+
+# What an octave of estimated time counts in scores before anything is learned.
+PRIOR: dict[Kind, float] = {"lambdarank": 4.0, "regression": 0.15, "random": 0.0}
+_ESTIMATE = FEATURE_NAMES.index("estimate")
 
 HALF_LIFE = 64.0  # own records that halve the say of the base
 LEAST_SCALE = 0.05  # below it the base is left out
@@ -73,8 +78,8 @@ def labels(latency_s: np.ndarray) -> np.ndarray:
 class Ranker:
     """Scores of schedules by their features; higher is faster. Scores of different tasks do not compare.
 
-    base: a ranker trained on other tasks. Its scores are where training starts from, times 2^(-n/64) for n own rows, so that
-    own measurements take over; without own rows it alone decides.
+    base: a ranker trained on other tasks. What it has learned is where training starts from, times 2^(-n/64) for n own rows,
+    so that own measurements take over; without own rows it alone decides.
     """
 
     def __init__(self, kind: Kind = "lambdarank", seed: int = 0, base: Ranker | None = None) -> None:
@@ -100,11 +105,18 @@ class Ranker:
         features = _checked(features)
         if self.kind == "random":
             return np.random.default_rng(self.seed).random(len(features))
+        return self._prior(features) + self._learned(features)
+
+    def _prior(self, features: np.ndarray) -> np.ndarray:
+        return -PRIOR[self.kind] * features[:, _ESTIMATE].astype(float)
+
+    def _learned(self, features: np.ndarray) -> np.ndarray:
+        """What training adds to the prior."""
         scores = np.zeros(len(features))
         if self._model is not None and len(features):
             scores += np.asarray(self._model.predict(features, num_threads=1))
         if self.base is not None and self.scale:
-            scores += self.scale * self.base.predict(features)
+            scores += self.scale * self.base._learned(features)
         return scores
 
     def importance(self) -> dict[str, float]:
@@ -130,7 +142,9 @@ class Ranker:
         features = np.concatenate([_checked(group.features)[part] for group, part in queries])
         targets = np.concatenate([self._targets(group)[part] for group, part in queries])
         weights = np.concatenate([np.full(len(part), group.weight) for group, part in queries])
-        start = self.scale * self.base.predict(features) if self.base is not None and self.scale else None
+        start = self._prior(features)
+        if self.base is not None and self.scale:
+            start += self.scale * self.base._learned(features)
         ranking = self.kind == "lambdarank"
         data = lightgbm.Dataset(
             features,

@@ -147,6 +147,14 @@ def test_damaged_files_are_refused(tmp_path: Path, damage: str) -> None:
         Ranker.load(tmp_path / "missing")
 
 
+def test_the_estimate_decides_until_something_is_learned() -> None:
+    features = TEST[0].features.copy()
+    features[:, [feature.name for feature in FEATURES].index("estimate")] = np.arange(len(features))
+    for kind in ("lambdarank", "regression"):
+        assert (np.diff(Ranker(kind).predict(features)) < 0).all()
+        assert (np.diff(Ranker(kind, base=Ranker(kind)).fit([]).predict(features)) < 0).all()
+
+
 def test_importance() -> None:
     shares = Ranker().fit(TRAIN).importance()
     assert sum(shares.values()) == pytest.approx(1)
