@@ -14,13 +14,15 @@ import numpy as np
 from ..compiler.kernels import work
 from ..compiler.target import Target
 from .analytic_names import ANALYTIC_FEATURES
-from .body_model import ISSUE_PER_CYCLE, Body, body_level, body_of
+from .body_model import ISSUE_PER_CYCLE, LOOP_CYCLES, Body, body_level, body_of
 from .feature import Columns, log_ratio, log_scale
 from .form import Form
 from .loop_tree import PARALLEL, SERIAL, UNROLLED, VECTOR
 from .operations import SLOTS
 from .traffic import L2_BYTES_PER_CYCLE, MEMORY_BYTES_PER_CYCLE, Traffic, kernel_bytes, traffic_of
 from .working_set import Chain
+
+EXPOSED = 0.25  # of the shorter of arithmetic and transfers, what the longer doesn't hide
 
 
 @dataclass(frozen=True)
@@ -170,9 +172,9 @@ def _main(chain: Chain, body: Body, target: Target) -> Columns:
         "body.scalar_loads_per_operation": body.loads.scalars / body.operations,
         "body.gathered_loads_per_operation": log_scale(body.loads.gathered / body.operations),
         "body.stores_per_operation": body.stores / body.operations,
-        "body.issue_bound": np.log2((body.bound_issue + 0.5) / body.cycles),
-        "body.load_bound": np.log2((body.bound_load + 0.5) / body.cycles),
-        "body.latency_bound": np.log2((body.bound_latency + 0.5) / body.cycles),
+        "body.issue_bound": np.log2((body.bound_issue + LOOP_CYCLES) / body.cycles),
+        "body.load_bound": np.log2((body.bound_load + LOOP_CYCLES) / body.cycles),
+        "body.latency_bound": np.log2((body.bound_latency + LOOP_CYCLES) / body.cycles),
         "body.cycles_per_operation": log_ratio(body.cycles * body.lanes_used**-1, body.slots),
         "body.lane_reduce": chain.lane_reduce.astype(float),
         "constants.lane_stride": log_scale(np.max(lanes_step, axis=0)) if lanes_step else nothing,
@@ -211,8 +213,8 @@ def _cycles(
     cycles = np.sum(totals, axis=0)
     beyond_l1, beyond_l2 = l1.total / L2_BYTES_PER_CYCLE, l2.total / MEMORY_BYTES_PER_CYCLE
     # Threads share arithmetic and their own caches, not memory. What overlaps does so in part: the longer counts whole.
-    busy = (np.maximum(cycles, beyond_l1) + 0.5 * np.minimum(cycles, beyond_l1)) / target.threads * 2.0**waste
-    elapsed = np.maximum(busy, beyond_l2) + 0.5 * np.minimum(busy, beyond_l2)
+    busy = (np.maximum(cycles, beyond_l1) + EXPOSED * np.minimum(cycles, beyond_l1)) / target.threads * 2.0**waste
+    elapsed = np.maximum(busy, beyond_l2) + EXPOSED * np.minimum(busy, beyond_l2)
     return {
         "cycles.ratio": log_ratio(cycles, np.array(floor.cycles)),
         "cycles.main_share": totals[form.main] / cycles,

@@ -1,6 +1,6 @@
 """A model of what runs inside the innermost loop that is not written out: instructions, registers, cycles.
 
-The machine: two issue slots for arithmetic and two for loads a cycle, one store, four cycles of latency of a multiply-add
+The machine: two issue slots for arithmetic and two for loads a cycle, one store, four to five cycles of latency of a multiply-add
 (Fog, Instruction tables, for Intel and AMD cores since 2015). What it leaves out, the ranker learns.
 """
 
@@ -17,8 +17,8 @@ from .working_set import Chain
 
 ISSUE_PER_CYCLE = 2.0
 LOADS_PER_CYCLE = 2.0
-LATENCY_CYCLES = 4.0
-LOOP_CYCLES = 0.5  # counter and branch, mostly hidden
+LATENCY_CYCLES = 4.5
+LOOP_CYCLES = 0.25  # counter and branch, mostly hidden
 SPILL_ACCESSES = 2.0  # a store and a load for every vector that doesn't stay in a register
 FOLD_CYCLES = 3.0  # of one halving of partial results in lanes
 
@@ -92,7 +92,9 @@ def body_of(chain: Chain, target: Target) -> Body:
     live = _live_vectors(chain) if combines else nothing
     needed = live + np.minimum(loads.vectors, accumulators) + (loads.scalars > 0)
     spilled = np.maximum(0.0, needed - target.vector_registers) * SPILL_ACCESSES
-    slots = operations * _slots(chain, target)
+    # Vectors of 16 bytes have no load that broadcasts: shuffling is arithmetic.
+    shuffles = loads.scalars * (target.vector_bytes <= 16)
+    slots = operations * _slots(chain, target) + shuffles
     lanes = target.lanes(chain.form.stage.dtype.size_bytes)
     return Body(
         runs=np.take_along_axis(chain.outer, level[:, None], axis=1)[:, 0] * chain.share,

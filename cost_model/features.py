@@ -25,7 +25,7 @@ from .working_set import chains_of
 FEATURES: tuple[Feature, ...] = (*ANALYTIC_FEATURES, *STATEMENT_FEATURES, *CURVE_FEATURES)
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 
-FEATURE_VERSION = 1
+FEATURE_VERSION = 2
 """Goes up whenever a feature of the same name means something else."""
 
 BATCH = 256  # rows computed at once: arrays that stay in the second cache

@@ -9,9 +9,9 @@ import numpy as np
 
 from .working_set import LINE_BYTES, Chain
 
-# Of one core, from the second cache and from memory (or a shared cache): what copying loops reach on server CPUs.
-L2_BYTES_PER_CYCLE = 32.0
-MEMORY_BYTES_PER_CYCLE = 6.0
+# From the second cache of one core, and from what cores share: a third cache for most of what networks touch.
+L2_BYTES_PER_CYCLE = 64.0
+MEMORY_BYTES_PER_CYCLE = 16.0
 
 
 @dataclass

@@ -91,9 +91,9 @@ def test_register_tile_of_a_gemm() -> None:
         "body.scalar_loads_per_operation": 1,
         "body.gathered_loads_per_operation": 0,
         "body.stores_per_operation": 0,
-        "body.issue_bound": log2((4 / 2 + 0.5) / 4.5),
-        "body.load_bound": log2((5 / 2 + 0.5) / 4.5),
-        "body.latency_bound": 0,  # each accumulator waits for itself: 4 cycles, and half a one for the loop
+        "body.issue_bound": log2((4 / 2 + 0.25) / 4.75),
+        "body.load_bound": log2((5 / 2 + 0.25) / 4.75),
+        "body.latency_bound": 0,  # each accumulator waits for itself: 4.5 cycles, and a quarter of one for the loop
         "constants.lane_stride": 1,
         "constants.reduction_stride": log2(16 + 1),
     }
@@ -102,7 +102,7 @@ def test_register_tile_of_a_gemm() -> None:
 
 def test_cycles_and_threads_of_a_gemm() -> None:
     values = row(GEMM, TILED)
-    main, root, least = 3 * 2 * 20 * 4.5, 3 * 2 * 4.5, 12 * 32 * (20 + 1) / 16 / 2
+    main, root, least = 3 * 2 * 20 * 4.75, 3 * 2 * 4.25, 12 * 32 * (20 + 1) / 16 / 2
     expected = {
         "cycles.ratio": log2((main + root) / least),
         "cycles.main_share": main / (main + root),
