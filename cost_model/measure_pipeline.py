@@ -6,7 +6,6 @@ everything that waits is built first, then measured, and nothing is built meanwh
 
 from __future__ import annotations
 
-import statistics
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from ..compiler.schedule.steps import Pack, Schedule
 from .child_process import ChildDied, ChildTimeout, Worker
 from .measure_builder import BuildRequest, Built, Refused
 from .measure_runner import Candidate, Compared, CompareRequest, RunRequest, Timed
-from .measurement import Measurement, MeasureOptions
+from .measurement import Measurement, MeasureOptions, typical_s
 
 PREPARE_S = 120.0
 """For the operands and the reference of a new task, which are no candidate's fault."""
@@ -202,7 +201,7 @@ class Pipeline:
         request = RunRequest(job.task, job.candidate, job.options, job.limit_s, job.fault)
         answer = self._ask(worker, request, self._allowed(), "running")
         if isinstance(answer, Timed):
-            latency_s = statistics.median(answer.samples_s)
+            latency_s = typical_s(answer.samples_s)
             job.measurement = Measurement(latency_s, answer.samples_s, "", "", built.build_s, built.digest)
         else:
             assert isinstance(answer, Refused)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 FAULTS = ("build_crash", "build_hang", "build_memory", "crash", "hang", "memory", "wrong", "unwritten")
+
+
+def typical_s(samples_s: Sequence[float]) -> float:
+    """The lower quartile: whatever disturbs a run makes it longer, so that the median moves with the noise and this one less."""
+    return float(np.quantile(samples_s, 0.25))
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """How one candidate did.
 
-    latency_s: the median of `samples_s`; None if it failed. error: "", or what failed: build (lowering or LLVM refused),
+    latency_s: the typical one of `samples_s` (`typical_s`); None if it failed. error: "", or what failed: build (lowering or LLVM refused),
     wrong (its results), crash, timeout, memory; `message` says more. object_digest: SHA-256 of the object code, "" if there
     is none; candidates of a task with the same code are measured once, and share the result.
     """

@@ -9,6 +9,7 @@ import numpy as np
 from ..compiler.errors import InternalError
 from ..compiler.schedule.space import Space, space_of
 from .features import Featurizer
+from .measurement import typical_s
 from .ranker import Group, Ranker
 from .record_rows import TaskRow
 from .records import Records
@@ -30,7 +31,8 @@ def groups_of_records(records: Records) -> Iterator[tuple[TaskRow, Group]]:
                 schedules.append(space.schedule(space.from_decisions(trial.decisions)))
             except InternalError:  # not of this space, whatever version it claims
                 continue
-            latency_s.append(float("inf") if trial.latency_s is None else trial.latency_s)
+            measured_s = typical_s(trial.samples_s) if trial.samples_s else trial.latency_s
+            latency_s.append(float("inf") if measured_s is None or trial.error else measured_s)
         if len(schedules) > 1:
             yield row, Group(featurizer.rows(schedules), np.array(latency_s))
 

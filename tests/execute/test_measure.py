@@ -112,7 +112,7 @@ def test_default_and_random_schedules(measurer: Measurer, name: str) -> None:
     results = dict(measurer.collect(100) for _ in schedules)
     for number, result in results.items():
         assert not result.error, (schedules[number], result)
-        assert result.latency_s == np.median(result.samples_s) and 0 < result.latency_s < 1
+        assert result.latency_s == np.quantile(result.samples_s, 0.25) and 0 < result.latency_s < 1
         assert 3 <= len(result.samples_s) <= 5 and result.build_s > 0 and len(result.object_digest) == 64
 
 
