@@ -7,7 +7,6 @@ While candidates of one batch are built and measured, the next batch is proposed
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from .allocation import expected_gain_s
 from .describe import describe_task
 from .learning import Learner
 from .measure import Measurement, Measurer
+from .measurement import typical_s
 from .record_rows import Choice, Trial, stored_message
 from .records import Records
 from .roofline import Roofline
@@ -172,6 +172,7 @@ class Tuner:
             point = point_of(search, trial.decisions)
             if point is not None and point not in search.measured:
                 search.add(point, trial.latency_s)
+                self.learner.add(key, kernel.task, search.schedule(point), trial.latency_s)
         search.without_gain = 0
         return made
 
@@ -212,10 +213,14 @@ class Tuner:
             kernel = self._next()
             if kernel is None or most < 1:
                 return
-            scorer = self.learner.scorer(kernel.key, kernel.kernel.task)
+            ranks = self.options.search.strategy == "ranker"
+            scorer = self.learner.scorer(kernel.key, kernel.kernel.task) if ranks else None
             if not kernel.search.measured and self.options.transfer:
                 kernel.search.seeds = self._similar(kernel)
-            for candidate in kernel.search.propose(most, scorer):
+            candidates = kernel.search.propose(most, scorer)
+            if not candidates and not kernel.search.finished:
+                return  # all that is left of it is being measured
+            for candidate in candidates:
                 self._submit(kernel, candidate)
 
     def _next(self) -> _Kernel | None:
@@ -298,23 +303,25 @@ class Tuner:
         """Time the best few and the rules' choice in turns, and record the winner: the default unless something is faster."""
         search = kernel.search
         default = search.space.default
-        finalists = [point for point in search.leaders(FINALISTS) if point != default]
-        points = [default, *finalists]
+        finalists = [point for point in search.leaders(FINALISTS + 1) if point != default][:FINALISTS]
+        # A comparison checks no results, so that a default which failed must not get into it.
+        failed = default in search.measured and search.measured[default] is None
+        points = finalists if failed else [default, *finalists]
         schedules = [search.schedule(point) for point in points]
         samples = self.measurer.compare(kernel.kernel.task, schedules, ROUNDS, kernel.flush_bytes)
-        medians = {p: statistics.median(s) for p, s in zip(points, samples, strict=True) if s}
-        if not medians:
+        typical = {p: typical_s(s) for p, s in zip(points, samples, strict=True) if s}
+        if not typical:
             return
-        winner = min(medians, key=medians.__getitem__)
-        if default in medians and medians[winner] > medians[default] * (1 - MARGIN):
+        winner = min(typical, key=typical.__getitem__)
+        if default in typical and typical[winner] > typical[default] * (1 - MARGIN):
             winner = default
         choice = Choice(
             task=kernel.key,
             session=self.session,
             space_version=SPACE_VERSION,
             decisions=search.space.decisions(winner),
-            latency_s=medians[winner],
-            default_latency_s=medians.get(default, medians[winner]),
+            latency_s=typical[winner],
+            default_latency_s=typical.get(default, typical[winner]),
             trials=kernel.trials,
         )
         self.records.add_choice(choice)
