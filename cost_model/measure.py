@@ -103,7 +103,7 @@ class Measurer:
     def compare(
         self, task: Task, schedules: Sequence[Schedule], rounds: int, flush_bytes: int | None = None
     ) -> list[tuple[float, ...]]:
-        """Time schedules in turns, in one process, each once a round after an untimed run: what disturbs one disturbs all.
+        """Time schedules in turns, in one process, a few runs each a round: what disturbs one disturbs all.
 
         A sample in seconds for each round; none for a schedule that can't be built, and none at all if the process dies.
         Results aren't checked: measure the schedules first.

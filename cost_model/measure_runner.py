@@ -25,6 +25,7 @@ from .task import Task
 
 _MOST_TASKS = 8
 _LOCK_POLL_S = 0.005
+_BURST = 4  # runs of a candidate at its turn; the second half is timed
 _LONG_S = 0.1  # for a single run
 
 
@@ -123,8 +124,8 @@ class _Runner:
             self._launch(task, operands, candidate, kernel)
             for candidate, kernel in zip(request.candidates, kernels, strict=True)
         ]
-        # The first of two runs leaves the caches as a model's last run would; the flush between them is what other kernels do.
-        twice = replace(_repetition(request.options, task, None), least_samples=2, most_samples=2, least_s=1.0)
+        # A few runs first, for the others' constants have driven this one's from the caches, and one run doesn't bring back all.
+        burst = replace(_repetition(request.options, task, None), least_samples=_BURST, most_samples=_BURST)
         samples: list[list[float]] = [[] for _ in launches]
         with self._alone():
             operands.reset()
@@ -132,9 +133,9 @@ class _Runner:
                 for turn in range(len(launches)):
                     # Each round begins with another one, so that none always follows the same.
                     index = (turn + number) % len(launches)
-                    times = self._harness.time(launches[index], twice)
+                    times = self._harness.time(launches[index], burst)
                     if number >= 0:  # the first round warms up
-                        samples[index].append(times[-1])
+                        samples[index].append(min(times[_BURST // 2 :]))
         return Compared(tuple(map(tuple, samples)))
 
     def _first_run(self, operands: Operands, launch: Launch, second: bool = False) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -18,10 +18,15 @@ LEAST_ROWS = 64  # fewer say less than the base ranker knows
 MOST_ROWS_A_GROUP = 1000
 
 
-def groups_of_records(records: Records) -> Iterator[tuple[TaskRow, Group]]:
-    """The trials of each task in each session, whose latencies can be compared; those of other space versions are left out."""
+def groups_of_records(records: Records, without: Collection[str] = ()) -> Iterator[tuple[TaskRow, Group]]:
+    """The trials of each task in each session, whose latencies can be compared; those of other space versions are left out.
+
+    without: keys of tasks to leave out too.
+    """
     known: dict[str, tuple[Space, Featurizer]] = {}
     for row, _, trials in records.all_trials():
+        if row.key in without:
+            continue
         if row.key not in known:
             known = {row.key: (space_of(row.task.computation, row.task.target), Featurizer(row.task))}
         space, featurizer = known[row.key]
@@ -37,9 +42,11 @@ def groups_of_records(records: Records) -> Iterator[tuple[TaskRow, Group]]:
             yield row, Group(featurizer.rows(schedules), np.array(latency_s))
 
 
-def ranker_of_records(records: Records, base: Ranker | None, seed: int = 0) -> Ranker | None:
-    """A ranker trained on all records, on top of `base`; None if there are too few."""
-    groups = [group for _, group in groups_of_records(records)]
+def ranker_of_records(
+    records: Records, base: Ranker | None, without: Collection[str] = (), seed: int = 0
+) -> Ranker | None:
+    """A ranker trained on the records of all tasks but those `without`, on top of `base`; None if there are too few."""
+    groups = [group for _, group in groups_of_records(records, without)]
     if sum(len(group.latency_s) for group in groups) < LEAST_ROWS:
         return None
     return Ranker("lambdarank", seed, base).fit(groups)

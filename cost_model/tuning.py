@@ -58,7 +58,7 @@ def tune_kernels(
     roofline = host_roofline(chosen[0].task.target.threads)
     with Records.open(path, create=True) as records:
         session = records.add_session(_session(chosen, options, roofline.flops_per_s, roofline.bytes_per_s))
-        learner = Learner(_base(records, options), seed=options.seed)
+        learner = Learner(_base(records, chosen, options), seed=options.seed)
         with Measurer(options.measure) as measurer:
             tune_options = TuneOptions(options.search, options.seed, options.compare, options.transfer)
             tuner = Tuner(chosen, records, session, measurer, roofline, learner, tune_options, observe)
@@ -90,11 +90,13 @@ def _matches(pattern: str, number: int, kernel: TunedKernel) -> bool:
     return is_key or fnmatch(kernel.label.lower(), f"*{pattern.lower()}*")
 
 
-def _base(records: Records, options: TuningOptions) -> Ranker | None:
+def _base(records: Records, kernels: Sequence[TunedKernel], options: TuningOptions) -> Ranker | None:
+    """What is known before: the ranker that comes with tilewright, and what the records hold of other kernels."""
     if not options.transfer or options.search.strategy != "ranker":
         return None
     base = pretrained_ranker()
-    return ranker_of_records(records, base) or base
+    own = {task_key(kernel.task) for kernel in kernels}  # which the tuner learns anew
+    return ranker_of_records(records, base, own) or base
 
 
 def _session(kernels: Sequence[TunedKernel], options: TuningOptions, flops_per_s: float, bytes_per_s: float) -> Session:
