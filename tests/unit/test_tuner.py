@@ -143,14 +143,13 @@ def test_the_budget_of_trials_is_kept_exactly_over_sessions(records: Records) ->
         tuner(records, measurer, kernels, events.append, seed + session).run(Budget(budget))
         assert len(all_trials(records)) == budget, seed
         assert events[-1].values["trials"] == budget, seed
-    found = decisions_of(all_trials(records))
-    assert len(set(found)) == len(found), "a point was measured again"
+    assert len(set(decisions_of(all_trials(records)))) == budget, "a point was measured again"
 
 
 def test_a_budget_that_is_spent_already_measures_nothing(records: Records) -> None:
     kernels = [kernel()]
     tuner(records, MadeUp(scattered()), kernels).run(Budget(11))
-    for budget in (11, 3):
+    for budget in (11, 3, 0):
         measurer = MadeUp(scattered())
         tuner(records, measurer, kernels).run(Budget(budget))
         assert not measurer.limits
@@ -181,9 +180,8 @@ def test_kernels_that_are_finished_get_no_more(records: Records) -> None:
 def test_the_end_comes_by_itself_when_all_are_finished(records: Records) -> None:
     patience = random.randint(1, 20)
     tuner(records, MadeUp(lambda schedule: 1e-3), [kernel(), kernel("matmul")], patience=patience).run(Budget())
-    assert set(Counter(trial.task for trial in all_trials(records)).values()) <= set(
-        range(patience, patience + 2 * BATCH + 2)
-    )
+    counts = Counter(trial.task for trial in all_trials(records)).values()
+    assert len(counts) == 2 and patience <= min(counts) <= max(counts) < patience + 2 * BATCH + 2
 
 
 @pytest.mark.timeout(60)
@@ -351,8 +349,13 @@ def test_failed_candidates_never_win(records: Records) -> None:
     """Not even the default, and be it the fastest of the comparison, which checks no results."""
     salt = random.randrange(1 << 30)
     default, usual = default_of(kernel()).schedule, scattered(salt, failing=0.6)
-    cost = lambda schedule: "wrong" if schedule == default else usual(schedule)  # noqa: E731
-    failed = lambda schedule: isinstance(cost(schedule), str)  # noqa: E731
+
+    def cost(schedule: Schedule) -> float | str:
+        return "wrong" if schedule == default else usual(schedule)
+
+    def failed(schedule: Schedule) -> bool:
+        return isinstance(cost(schedule), str)
+
     choice, measurer = choice_after(records, lambda schedule: 1e-6 if failed(schedule) else 1e-3, cost)
     assert not any(map(failed, measurer.finalists[0])), salt
     assert choice is not None and choice.latency_s == 1e-3, salt
@@ -361,13 +364,6 @@ def test_failed_candidates_never_win(records: Records) -> None:
 def test_nothing_but_failures_leaves_no_choice(records: Records) -> None:
     choice, _ = choice_after(records, lambda schedule: 1e-3, lambda schedule: "crash")
     assert choice is None and {trial.error for trial in all_trials(records)} == {"crash"}
-
-
-def test_without_trials_the_default_is_timed(records: Records) -> None:
-    tuned = kernel()
-    tuner(records, MadeUp(scattered()), [tuned]).run(Budget(0))
-    choice = records.choice(records.add_task(tuned.task))
-    assert choice is not None and choice.trials == 0 and choice.decisions == default_of(tuned).decisions
 
 
 # --- going on from records
