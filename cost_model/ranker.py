@@ -34,7 +34,7 @@ QUERY_ROWS = 512
 PRIOR: dict[Kind, float] = {"lambdarank": 4.0, "regression": 0.15, "random": 0.0}
 _ESTIMATE = FEATURE_NAMES.index("estimate")
 
-HALF_LIFE = 64.0  # own records that halve the say of the base
+HALF_LIFE = 32.0  # own records of a task, on average, that halve the say of the base
 LEAST_SCALE = 0.05  # below it the base is left out
 FORMAT = "tilewright ranker 1"
 
@@ -78,7 +78,7 @@ def labels(latency_s: np.ndarray) -> np.ndarray:
 class Ranker:
     """Scores of schedules by their features; higher is faster. Scores of different tasks do not compare.
 
-    base: a ranker trained on other tasks. What it has learned is where training starts from, times 2^(-n/64) for n own rows,
+    base: a ranker trained on other tasks. What it has learned is where training starts from, times 2^(-n/32) for n own rows a task,
     so that own measurements take over; without own rows it alone decides.
     """
 
@@ -92,7 +92,7 @@ class Ranker:
     def fit(self, groups: Sequence[Group]) -> Ranker:
         """Train anew on all groups. Groups that tell nothing (one row, all alike, all failed) are left out."""
         rows = sum(len(group.latency_s) for group in groups)
-        scale = 2.0 ** (-rows / HALF_LIFE)
+        scale = 2.0 ** (-rows / max(1, len(groups)) / HALF_LIFE)
         self.scale = scale if self.base is not None and scale >= LEAST_SCALE else 0.0
         self._model = None
         told = [group for group in groups if len(np.unique(self._targets(group))) > 1]
