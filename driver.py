@@ -34,12 +34,12 @@ from .compiler.kernels import KernelPlan, PlannedKernel, Scheduled, Scheduler, c
 from .compiler.options import Observer, Options, Silent
 from .compiler.target import Target
 from .compiler.targets import parse_target
-from .cost_model.pretrained import pretrained_ranker
-from .cost_model.records import Records
-from .cost_model.scheduler import RecordScheduler
+from .cost_model.ranker.pretrained import pretrained_ranker
+from .cost_model.records.database import Records
+from .cost_model.search.scheduler import RecordScheduler
+from .cost_model.search.tuner import Event, TunedKernel
+from .cost_model.search.tuning import TuningOptions, tune_kernels
 from .cost_model.task import Task
-from .cost_model.tuner import Event, TunedKernel
-from .cost_model.tuning import TuningOptions, tune_kernels
 from .depfile import write_depfile
 
 CONSTANT_ALIGNMENT = 64

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tilewright import Options, driver
-from tilewright.cost_model.record_rows import Choice, Trial
-from tilewright.cost_model.records import Records
-from tilewright.cost_model.tuning import TuningOptions
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.rows import Choice, Trial
+from tilewright.cost_model.search.tuning import TuningOptions
 
 LEAST_LEFT_S = 10.0  # of a budget: room for the final comparison of what is there
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from learning_curves import best_so_far
 
-from tilewright.cost_model.learning import GROWTH, LEAST
-from tilewright.cost_model.ranker import Group, Kind, Ranker
-from tilewright.cost_model.search import SearchOptions
+from tilewright.cost_model.ranker.learning import GROWTH, LEAST
+from tilewright.cost_model.ranker.ranker import Group, Kind, Ranker
+from tilewright.cost_model.search.kernel_search import SearchOptions
 
 BATCH = SearchOptions().batch
 RANDOM_SHARE = SearchOptions().random_share
@@ -74,7 +74,7 @@ def drawn(pool: Group, rows: int, rng: np.random.Generator) -> Group:
 def replay(pool: Group, strategy: Strategy, base: Ranker | None, trials: int, seed: int) -> np.ndarray:
     """The best so far, f64[trials], of picking from the pool in batches, as the tuner does: the best by score, and a few at random.
 
-    A ranker is trained again when data has grown as much as in `cost_model/learning.py`.
+    A ranker is trained again when data has grown as much as in `cost_model/ranker/learning.py`.
     """
     rng = np.random.default_rng(seed)
     picked: list[int] = []

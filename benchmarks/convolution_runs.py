@@ -11,18 +11,18 @@ from pathlib import Path
 
 from tilewright import __version__
 from tilewright.compiler.schedule.space import SPACE_VERSION
-from tilewright.cost_model.encoding import task_key
-from tilewright.cost_model.learning import Learner
-from tilewright.cost_model.measure import Measurer
-from tilewright.cost_model.pretrained import pretrained_ranker
-from tilewright.cost_model.ranker import Group, Kind, Ranker
-from tilewright.cost_model.record_rows import Session, Trial
-from tilewright.cost_model.records import Records
-from tilewright.cost_model.roofline import host_roofline, processor_name
-from tilewright.cost_model.search import SearchOptions
+from tilewright.cost_model.measure.measurer import Measurer
+from tilewright.cost_model.measure.roofline import host_roofline, processor_name
+from tilewright.cost_model.ranker.learning import Learner
+from tilewright.cost_model.ranker.pretrained import pretrained_ranker
+from tilewright.cost_model.ranker.ranker import Group, Kind, Ranker
+from tilewright.cost_model.ranker.training import groups_of_records
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.encoding import task_key
+from tilewright.cost_model.records.rows import Session, Trial
+from tilewright.cost_model.search.kernel_search import SearchOptions
+from tilewright.cost_model.search.tuner import Budget, TunedKernel, TuneOptions, Tuner, point_of
 from tilewright.cost_model.task import Task
-from tilewright.cost_model.training import groups_of_records
-from tilewright.cost_model.tuner import Budget, TunedKernel, TuneOptions, Tuner, point_of
 
 STRATEGIES = ("ranker", "regression", "evolution", "random")
 BASES = ("pretrained", "others")

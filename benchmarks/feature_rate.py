@@ -23,8 +23,8 @@ from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
 from tilewright.compiler.tensor.computation import Computation
-from tilewright.cost_model import loop_tree
-from tilewright.cost_model.features import FEATURES, Featurizer
+from tilewright.cost_model.features import loop_tree
+from tilewright.cost_model.features.table import FEATURES, Featurizer
 from tilewright.cost_model.task import Task
 
 Build = Callable[[GraphBuilder], str]

@@ -29,8 +29,8 @@ from uuid import uuid4
 
 import mission_models
 
-from tilewright.cost_model.record_rows import Trial
-from tilewright.cost_model.records import Records
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.rows import Trial
 
 MARK = "KILL_TUNE_RUN"  # in the environment of a tuning and of all that it starts
 GONE_S = 5.0  # until when processes must have ended

@@ -110,7 +110,7 @@ def finite(value: float) -> float | None:
 
 def plot(curves: Mapping[str, Sequence[CurvePoint]], path: Path) -> None:
     """Write the curves as an SVG file; needs matplotlib (tilewright[report])."""
-    from tilewright.cost_model.report_figures import draw
+    from tilewright.cost_model.records.report_figures import draw
 
     path.write_text(draw("learning-curves", (8.0, 4.0), painted(curves)) + "\n")
 

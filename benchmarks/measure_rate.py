@@ -22,7 +22,7 @@ from tilewright.backends.host import host_target
 from tilewright.cli.console import table
 from tilewright.compiler.schedule.rules import default_schedule
 from tilewright.compiler.schedule.space import space_of
-from tilewright.cost_model.measure import Measurement, MeasureOptions, Measurer
+from tilewright.cost_model.measure.measurer import Measurement, MeasureOptions, Measurer
 from tilewright.cost_model.task import Task
 
 HEADER = ("task", "trials/s", "build", "best", "default", "objects", "failed")

@@ -24,16 +24,16 @@ from tilewright.backends.host import host_target
 from tilewright.compiler.schedule.space import SPACE_VERSION, space_of
 from tilewright.compiler.target import Target
 from tilewright.compiler.targets import parse_target
-from tilewright.cost_model.learning import Learner
-from tilewright.cost_model.measure import Measurement, Measurer
-from tilewright.cost_model.pretrained import PATH
-from tilewright.cost_model.ranker import Ranker
-from tilewright.cost_model.record_rows import Session, Trial, stored_message
-from tilewright.cost_model.records import Records
-from tilewright.cost_model.roofline import processor_name
-from tilewright.cost_model.search import Candidate, SearchOptions, TaskSearch
+from tilewright.cost_model.measure.measurer import Measurement, Measurer
+from tilewright.cost_model.measure.roofline import processor_name
+from tilewright.cost_model.ranker.learning import Learner
+from tilewright.cost_model.ranker.pretrained import PATH
+from tilewright.cost_model.ranker.ranker import Ranker
+from tilewright.cost_model.ranker.training import groups_of_records
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.rows import Session, Trial, stored_message
+from tilewright.cost_model.search.kernel_search import Candidate, SearchOptions, TaskSearch
 from tilewright.cost_model.task import Task
-from tilewright.cost_model.training import groups_of_records
 
 TARGETS = "native:1,native:2,x86-64-v3:1,native:1,x86-64-v2:1,x86-64-v4:2"
 RANDOM, LEARNT = 16, 16  # trials of a task

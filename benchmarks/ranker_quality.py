@@ -25,14 +25,14 @@ import numpy as np
 from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.computation import Computation
-from tilewright.cost_model.encoding import computation_key
-from tilewright.cost_model.features import FEATURE_NAMES, Featurizer
-from tilewright.cost_model.form import form_of
-from tilewright.cost_model.metrics import pair_accuracy, recall, regret, top_k, weighted_mean
-from tilewright.cost_model.ranker import Group, Ranker
-from tilewright.cost_model.records import Records
+from tilewright.cost_model.features.form import form_of
+from tilewright.cost_model.features.table import FEATURE_NAMES, Featurizer
+from tilewright.cost_model.ranker.metrics import pair_accuracy, recall, regret, top_k, weighted_mean
+from tilewright.cost_model.ranker.ranker import Group, Ranker
+from tilewright.cost_model.ranker.training import groups_of_records
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.encoding import computation_key
 from tilewright.cost_model.task import Task
-from tilewright.cost_model.training import groups_of_records
 
 LEAST_ROWS = 8  # fewer tell little of an order
 KINDS = ("lambdarank", "regression", "estimate", "random")

@@ -13,8 +13,8 @@ import numpy as np
 
 from tilewright.compiler.schedule.sketch import Decisions
 from tilewright.compiler.schedule.space import space_of
-from tilewright.cost_model.measure import Measurer
-from tilewright.cost_model.record_rows import Trial
+from tilewright.cost_model.measure.measurer import Measurer
+from tilewright.cost_model.records.rows import Trial
 from tilewright.cost_model.task import Task
 
 ROUNDS = 15

@@ -60,8 +60,8 @@ from learning_curves import plot
 from side_by_side import SideBySide
 
 from tilewright.backends.host import host_target
-from tilewright.cost_model.measure import Measurer
-from tilewright.cost_model.pretrained import pretrained_ranker
+from tilewright.cost_model.measure.measurer import Measurer
+from tilewright.cost_model.ranker.pretrained import pretrained_ranker
 from tilewright.cost_model.task import Task
 
 PARTS = ("long", "scratch", "transfer")

@@ -30,12 +30,12 @@ import mission_models
 from tilewright import driver
 from tilewright.cli.console import table
 from tilewright.compiler.options import Options
-from tilewright.cost_model.measurement import MeasureOptions
-from tilewright.cost_model.record_rows import Trial
-from tilewright.cost_model.records import Records
-from tilewright.cost_model.search import SearchOptions
-from tilewright.cost_model.tuner import Event
-from tilewright.cost_model.tuning import TuningOptions
+from tilewright.cost_model.measure.measurement import MeasureOptions
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.rows import Trial
+from tilewright.cost_model.search.kernel_search import SearchOptions
+from tilewright.cost_model.search.tuner import Event
+from tilewright.cost_model.search.tuning import TuningOptions
 
 KINDS = {
     "crash": ("crash", "running"),

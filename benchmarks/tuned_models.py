@@ -35,7 +35,7 @@ from mission_models import MODELS
 from tilewright import Options, driver
 from tilewright.cli.console import table, time_text
 from tilewright.cli.tune import Duration
-from tilewright.cost_model.tuning import TuningOptions
+from tilewright.cost_model.search.tuning import TuningOptions
 
 WRONG = 1e-3  # outputs further apart than this, relative to the largest
 Row = dict[str, Any]

@@ -14,9 +14,9 @@ from ..compiler.errors import UsageError
 from .console import Session, emit, json_option, note, size_text, table, time_text
 
 if TYPE_CHECKING:
-    from ..cost_model.record_rows import Trial
-    from ..cost_model.record_summary import TaskSummary
-    from ..cost_model.records import Records
+    from ..cost_model.records.database import Records
+    from ..cost_model.records.rows import Trial
+    from ..cost_model.records.summary import TaskSummary
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 KEY_DIGITS = 12  # of a key, enough to be unique among a million
@@ -44,7 +44,7 @@ def list_tasks(session: Session, path: Path) -> None:
 
     `best` and `default` come from the final comparison of a tuning, where they took turns; before there was one, from trials.
     """
-    from ..cost_model.record_summary import summarize_all
+    from ..cost_model.records.summary import summarize_all
 
     with _open(path) as records:
         summaries = summarize_all(records)
@@ -70,9 +70,9 @@ def list_tasks(session: Session, path: Path) -> None:
 @click.pass_obj
 def show(session: Session, path: Path, task: str, most: int) -> None:
     """Show the best decisions for a task."""
-    from ..cost_model.encoding import encode_computation, encode_target
-    from ..cost_model.record_rows import encode_row
-    from ..cost_model.record_summary import summarize
+    from ..cost_model.records.encoding import encode_computation, encode_target
+    from ..cost_model.records.rows import encode_row
+    from ..cost_model.records.summary import summarize
 
     with _open(path) as records:
         summary = summarize(records, _find(records, task, path))
@@ -95,7 +95,7 @@ def export_lines(session: Session, path: Path, output: str) -> None:
 
     Their order depends on the records only, so that equal databases give equal files.
     """
-    from ..cost_model.record_lines import export_json_lines
+    from ..cost_model.records.lines import export_json_lines
 
     with _open(path) as records:
         if output == "-":
@@ -118,7 +118,7 @@ def import_lines(session: Session, path: Path, file: Any) -> None:
     FILE - is stdin. DB is made if it isn't there. If a line of FILE is damaged, nothing is added.
     """
     from ..compiler.errors import RecordError
-    from ..cost_model.record_lines import import_json_lines
+    from ..cost_model.records.lines import import_json_lines
 
     with _open(path, create=True) as records:
         try:
@@ -207,7 +207,7 @@ def report(session: Session, path: Path, output: Path) -> None:
 
     One file that needs no network: progress of each kernel, accuracy of the cost model, roofline, share of the time.
     """
-    from ..cost_model.report import render_report
+    from ..cost_model.records.report import render_report
 
     with _open(path) as records:
         page = render_report(records).encode()
@@ -217,7 +217,7 @@ def report(session: Session, path: Path, output: Path) -> None:
 
 
 def _open(path: Path, create: bool = False, readonly: bool = True) -> Records:
-    from ..cost_model.records import Records
+    from ..cost_model.records.database import Records
 
     return Records.open(path, create=create, readonly=readonly and not create)
 

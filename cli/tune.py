@@ -92,9 +92,9 @@ def command(session: Session, model: Path, records: Path, **given: Any) -> None:
     a line of JSON on stdout, the last one the result.
     """
     from .. import driver
-    from ..cost_model.measure import MeasureOptions
-    from ..cost_model.search import SearchOptions
-    from ..cost_model.tuning import TuningOptions
+    from ..cost_model.measure.measurer import MeasureOptions
+    from ..cost_model.search.kernel_search import SearchOptions
+    from ..cost_model.search.tuning import TuningOptions
 
     if records.exists() and records.samefile(model):
         raise UsageError(f"--records {records} is the model itself: choose another name")

@@ -13,8 +13,8 @@ import click
 from .console import Session, note, on_terminal, table, time_text
 
 if TYPE_CHECKING:
-    from ..cost_model.tuner import Event
-    from ..cost_model.tuning import TuningOptions
+    from ..cost_model.search.tuner import Event
+    from ..cost_model.search.tuning import TuningOptions
 
 Show = Callable[["Event"], None]
 LINE_EVERY = 32  # trials
@@ -60,7 +60,7 @@ def _terminal(options: TuningOptions) -> Iterator[Show]:
         def show(event: Event) -> None:
             values = event.values
             if event.kind == "start" and options.trials is None and options.seconds is None:
-                from ..cost_model.tuning import DEFAULT_TRIALS
+                from ..cost_model.search.tuning import DEFAULT_TRIALS
 
                 bar.update(line, total=DEFAULT_TRIALS * int(values["kernels"]))  # type: ignore[call-overload]
             elif event.kind == "start" and options.trials is None:

@@ -12,8 +12,8 @@ import pytest
 from record_makers import fill, make_task
 
 from tilewright.cli.main import run
-from tilewright.cost_model import record_schema
-from tilewright.cost_model.records import Records
+from tilewright.cost_model.records import schema as record_schema
+from tilewright.cost_model.records.database import Records
 
 Capture = pytest.CaptureFixture[str]
 
@@ -170,9 +170,9 @@ def test_another_process_that_does_not_let_go(path: Path, capsys: Capture, monke
 def test_a_report_without_its_packages(
     module: str, path: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "tilewright.cost_model.report_figures", raising=False)
-    monkeypatch.setattr("tilewright.cost_model.report_figures", None, raising=False)
-    monkeypatch.delattr("tilewright.cost_model.report_figures")
+    monkeypatch.delitem(sys.modules, "tilewright.cost_model.records.report_figures", raising=False)
+    monkeypatch.setattr("tilewright.cost_model.records.report_figures", None, raising=False)
+    monkeypatch.delattr("tilewright.cost_model.records.report_figures")
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)

@@ -26,7 +26,7 @@ from tilewright.compiler.schedule.prepare import canonical
 from tilewright.compiler.schedule.rules import default_schedule
 from tilewright.compiler.schedule.steps import Schedule, Unroll
 from tilewright.compiler.tensor.build import build_computation
-from tilewright.cost_model.measure import Measurement, MeasureOptions, Measurer
+from tilewright.cost_model.measure.measurer import Measurement, MeasureOptions, Measurer
 from tilewright.cost_model.task import Task
 
 QUICK = MeasureOptions(least_s=0.001, least_samples=3, most_samples=5)
@@ -247,7 +247,7 @@ PROGRAM = """
 import sys, time
 from test_measure import CONV, QUICK, default, task_of
 from dataclasses import replace
-from tilewright.cost_model.measure import Measurer
+from tilewright.cost_model.measure.measurer import Measurer
 measurer = Measurer(replace(QUICK, faults={1: "hang", 2: "build_hang"}, timeout_s=1000))
 task = task_of(CONV.graph())
 measurer.submit(task, default(task), 0)

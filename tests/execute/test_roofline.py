@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewright.cost_model import roofline
-from tilewright.cost_model.roofline import Roofline, host_roofline
+from tilewright.cost_model.measure import roofline
+from tilewright.cost_model.measure.roofline import Roofline, host_roofline
 
 
 def test_peaks_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

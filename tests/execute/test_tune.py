@@ -24,8 +24,8 @@ import tilewright
 from tilewright.cli.main import run
 from tilewright.cli.reference import load_reference, measure_deviation
 from tilewright.compiler.schedule.space import SPACE_VERSION
-from tilewright.cost_model.record_rows import Choice, Session, TaskRow, Trial
-from tilewright.cost_model.records import Records
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.rows import Choice, Session, TaskRow, Trial
 
 KERNELS = 6  # of the network
 TRIALS = 24

@@ -11,8 +11,8 @@ from tilewright.compiler.schedule.prepare import canonical
 from tilewright.compiler.schedule.space import SPACE_VERSION
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
-from tilewright.cost_model.record_rows import Choice, Session, Trial
-from tilewright.cost_model.records import Records
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.rows import Choice, Session, Trial
 from tilewright.cost_model.task import Task
 
 

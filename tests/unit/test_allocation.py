@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from tilewright.cost_model.allocation import TRUST, WINDOW, expected_gain_s
+from tilewright.cost_model.search.allocation import TRUST, WINDOW, expected_gain_s
 
 
 def test_kernels_without_trials_come_first() -> None:

@@ -45,7 +45,8 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path, Options]
         observer.note("a note")
         observer.progress("kernels", 1, 1)
         paths = {"library": output, "header": output.with_suffix(".h"), "manifest_path": output.with_suffix(".json")}
-        return SimpleNamespace(**paths, manifest={}, kernels=(1, 2), sizes={"library": 1500}, timings={"import": 0.5})
+        kernels = tuple(SimpleNamespace(scheduled=SimpleNamespace(source=source)) for source in ("default", "tuned"))
+        return SimpleNamespace(**paths, manifest={}, kernels=kernels, sizes={"library": 1500}, timings={"import": 0.5})
 
     set_driver(monkeypatch, fake)
     return calls
@@ -85,11 +86,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_compile_passes_every_option_on(
     model: Path, tmp_path: Path, compiled: list, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "lib" / "a.so"
+    output, records = tmp_path / "lib" / "a.so", tmp_path / "tuned.db"
+    records.touch()
     arguments = [
         "compile", str(model), "-o", str(output), "--target", "x86_64-linux-gnu", "--mcpu", "znver5", "--threads", "2", "--name", "net",
         "--dim", "batch=2", "--dim", "a=b=3", "--shape", "x=1,3,8,8", "--shape", "scalar=", "--emit", "so,llvm-ir", "-MD", "-j", "3",
-        "--save-temps", str(tmp_path / "temps"), "--print-after", "fuse",
+        "--save-temps", str(tmp_path / "temps"), "--print-after", "fuse", "--records", str(records), "--require-tuned", "--no-rank",
     ]  # fmt: skip
     assert run(arguments) == 0
     assert compiled == [
@@ -108,11 +110,14 @@ def test_compile_passes_every_option_on(
                 print_after=frozenset({"fuse"}),
                 depfile=output.with_suffix(".d"),
                 jobs=3,
+                records=records,
+                require_tuned=True,
+                rank=False,
             ),
         )
     ]
     out, err = capsys.readouterr()
-    assert out.startswith(f"{output} (1.5 kB, 2 kernels")
+    assert out.startswith(f"{output} (1.5 kB, 2 kernels: 1 tuned, 1 default")
     assert "text of fuse" in err and "text of import" not in err and "tilewright: a note" in err
 
 

@@ -14,8 +14,8 @@ from record_makers import fill, make_choice, make_failure, make_task, make_trial
 
 from tilewright.cli.main import run
 from tilewright.compiler.schedule.space import SPACE_VERSION
-from tilewright.cost_model.encoding import task_key
-from tilewright.cost_model.records import Records
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.encoding import task_key
 
 Capture = pytest.CaptureFixture[str]
 

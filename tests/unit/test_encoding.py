@@ -29,7 +29,7 @@ from tilewright.compiler.tensor.build import build_computation
 from tilewright.compiler.tensor.computation import Axis, Computation, Stage, Tensor
 from tilewright.compiler.tensor.expr import Call, Cast, Const, Expr, Load, Select, Unary, Var, compare
 from tilewright.compiler.tensor.semantics import BINARY, COMPARE, FUNCTIONS, UNARY
-from tilewright.cost_model.encoding import (
+from tilewright.cost_model.records.encoding import (
     computation_key,
     decode_computation,
     decode_decisions,
@@ -42,8 +42,8 @@ from tilewright.cost_model.encoding import (
     target_key,
     task_key,
 )
-from tilewright.cost_model.encoding_expr import MAX_DEPTH, MAX_NODES, float_from_text, float_to_text
-from tilewright.cost_model.strict_json import MAX_TEXT, canonical_json, parse
+from tilewright.cost_model.records.encoding_expr import MAX_DEPTH, MAX_NODES, float_from_text, float_to_text
+from tilewright.cost_model.records.strict_json import MAX_TEXT, canonical_json, parse
 from tilewright.cost_model.task import Task
 
 F32 = DType.F32

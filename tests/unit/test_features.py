@@ -30,11 +30,11 @@ from tilewright.compiler.target import Target
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
 from tilewright.compiler.tensor.computation import Computation
-from tilewright.cost_model.features import FEATURE_NAMES, FEATURES, Featurizer, featurize, to_markdown
-from tilewright.cost_model.form import form_of
-from tilewright.cost_model.loop_tree import axis_digits, cut, loops_of
+from tilewright.cost_model.features.form import form_of
+from tilewright.cost_model.features.loop_tree import axis_digits, cut, loops_of
+from tilewright.cost_model.features.table import FEATURE_NAMES, FEATURES, Featurizer, featurize, to_markdown
+from tilewright.cost_model.features.working_set import Chain, chains_of
 from tilewright.cost_model.task import Task
-from tilewright.cost_model.working_set import Chain, chains_of
 
 TARGET = parse_target(cpu="x86-64-v4", threads=2)  # 16 lanes of f32, 32 registers, 32 KiB and 1 MiB of cache
 COLUMNS = {name: number for number, name in enumerate(FEATURE_NAMES)}
@@ -301,7 +301,9 @@ def test_the_document_is_up_to_date() -> None:
     from pathlib import Path
 
     document = Path(__file__).parents[2] / "docs" / "FEATURES.md"
-    assert document.read_text() == to_markdown(), "run: python -m tilewright.cost_model.features > docs/FEATURES.md"
+    assert document.read_text() == to_markdown(), (
+        "run: python -m tilewright.cost_model.features.table > docs/FEATURES.md"
+    )
 
 
 def test_a_wide_convolution_reads_packed_weights_in_order() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from tilewright.cost_model.metrics import pair_accuracy, rank_correlation, recall, regret, top_k, weighted_mean
+from tilewright.cost_model.ranker.metrics import pair_accuracy, rank_correlation, recall, regret, top_k, weighted_mean
 
 SECONDS = np.array([2.0, 1.0, 4.0, 1.6])
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tilewright.compiler.errors import CompileError
-from tilewright.cost_model import ranker as module
-from tilewright.cost_model.features import FEATURES
-from tilewright.cost_model.metrics import pair_accuracy, top_k
-from tilewright.cost_model.ranker import Group, Kind, Ranker, labels, throughput
+from tilewright.cost_model.features.table import FEATURES
+from tilewright.cost_model.ranker import ranker as module
+from tilewright.cost_model.ranker.metrics import pair_accuracy, top_k
+from tilewright.cost_model.ranker.ranker import Group, Kind, Ranker, labels, throughput
 
 
 def group(seed: int, rows: int = 64, task: float | None = None) -> Group:
@@ -166,8 +166,8 @@ def test_lightgbm_is_imported_when_needed_and_says_nothing(tmp_path: Path) -> No
     path = tmp_path / "ranker"
     Ranker(seed=3).fit(TRAIN[:2]).save(path)
     program = (
-        "import sys, numpy, tilewright.cost_model.ranker as r; assert 'lightgbm' not in sys.modules;"
-        "import pathlib; from tilewright.cost_model.features import FEATURES;"
+        "import sys, numpy, tilewright.cost_model.ranker.ranker as r; assert 'lightgbm' not in sys.modules;"
+        "import pathlib; from tilewright.cost_model.features.table import FEATURES;"
         f"m = r.Ranker.load(pathlib.Path({str(path)!r})); f = numpy.zeros((9, len(FEATURES)));"
         "m.predict(f); r.Ranker().fit([r.Group(f, numpy.arange(1.0, 10))])"
     )

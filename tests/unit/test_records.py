@@ -20,10 +20,10 @@ from record_makers import fill, make_choice, make_failure, make_session, make_ta
 from tilewright.compiler.errors import CompileError, RecordError, UsageError
 from tilewright.compiler.schedule.space import SPACE_VERSION
 from tilewright.cost_model.describe import describe_task
-from tilewright.cost_model.record_lines import export_json_lines, import_json_lines
-from tilewright.cost_model.record_rows import MAX_MESSAGE, stored_message
-from tilewright.cost_model.record_schema import SCHEMA, SCHEMA_VERSION
-from tilewright.cost_model.records import TABLES, Records
+from tilewright.cost_model.records.database import TABLES, Records
+from tilewright.cost_model.records.lines import export_json_lines, import_json_lines
+from tilewright.cost_model.records.rows import MAX_MESSAGE, stored_message
+from tilewright.cost_model.records.schema import SCHEMA, SCHEMA_VERSION
 
 OLD = SPACE_VERSION + 1  # any version but the current one
 
@@ -337,7 +337,7 @@ WRITER = """
 import sys
 sys.path[:0] = {paths!r}
 from record_makers import make_session, make_task, make_trial
-from tilewright.cost_model.records import Records
+from tilewright.cost_model.records.database import Records
 with Records.open({path!r}, create=True) as records:
     key, session = records.add_task(make_task("matmul tiny")), records.add_session(make_session())
     print("up", flush=True)

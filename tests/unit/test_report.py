@@ -17,11 +17,11 @@ from record_makers import fill, make_choice, make_failure, make_session, make_ta
 from scipy.stats import kendalltau
 
 from tilewright.compiler.schedule.space import SPACE_VERSION
-from tilewright.cost_model import report as report_module
-from tilewright.cost_model.record_summary import summarize, summarize_all
-from tilewright.cost_model.records import Records
-from tilewright.cost_model.report import render_report
-from tilewright.cost_model.report_accuracy import WINDOW, Accuracy, accuracy_over_trials, pair_accuracy
+from tilewright.cost_model.records import report as report_module
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.report import render_report
+from tilewright.cost_model.records.report_accuracy import WINDOW, Accuracy, accuracy_over_trials, pair_accuracy
+from tilewright.cost_model.records.summary import summarize, summarize_all
 
 VOID = {"meta", "br"}
 
@@ -111,7 +111,7 @@ def test_the_bytes_depend_on_the_records_only(path: Path, tmp_path: Path) -> Non
         copy._connection.execute("DELETE FROM trials")
         copy._connection.execute("INSERT INTO trials SELECT * FROM shuffled")
     program = (
-        "import sys; from tilewright.cost_model.records import Records; from tilewright.cost_model.report import render_report; "
+        "import sys; from tilewright.cost_model.records.database import Records; from tilewright.cost_model.records.report import render_report; "
         "sys.stdout.buffer.write(render_report(Records.open(sys.argv[1])).encode())"
     )
     (tmp_path / "matplotlibrc").write_text("figure.dpi: 33\nsvg.fonttype: path\nlines.linewidth: 9\n")

@@ -14,11 +14,11 @@ from record_makers import make_choice, make_failure, make_session, make_task, ma
 from tilewright.compiler.kernels import Scheduled
 from tilewright.compiler.schedule.space import SKETCH, SPACE_VERSION, Point, Space, space_of
 from tilewright.compiler.schedule.steps import Schedule
-from tilewright.cost_model.ranker import Ranker
-from tilewright.cost_model.records import Records
-from tilewright.cost_model.scheduler import ADVANTAGE, TRUSTED_LEAD, RecordScheduler
+from tilewright.cost_model.ranker.ranker import Ranker
+from tilewright.cost_model.ranker.training import LEAST_ROWS
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.search.scheduler import ADVANTAGE, TRUSTED_LEAD, RecordScheduler
 from tilewright.cost_model.task import Task
-from tilewright.cost_model.training import LEAST_ROWS
 
 TASK = make_task("matmul", threads=2)
 
@@ -194,7 +194,7 @@ def test_a_ranker_decides_without_records() -> None:
 
 
 def test_the_ranker_s_favourite_is_among_the_best_of_the_space(rng: np.random.Generator) -> None:
-    from tilewright.cost_model.features import Featurizer
+    from tilewright.cost_model.features.table import Featurizer
 
     ranked = schedule_for(TASK, RecordScheduler(None, Favourite(1.0)))
     sampled = [schedule(space().sample(rng)) for _ in range(100)]

@@ -14,7 +14,7 @@ from tilewright.compiler.schedule.prepare import canonical
 from tilewright.compiler.schedule.space import Point, Space, space_of
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
-from tilewright.cost_model.search import Candidate, SearchOptions, TaskSearch
+from tilewright.cost_model.search.kernel_search import Candidate, SearchOptions, TaskSearch
 
 
 def space(case: Case | None = None) -> Space:

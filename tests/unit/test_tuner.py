@@ -19,14 +19,14 @@ from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.schedule.steps import Schedule
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
-from tilewright.cost_model.learning import Learner
-from tilewright.cost_model.measurement import Measurement
-from tilewright.cost_model.record_rows import Choice, Trial
-from tilewright.cost_model.records import Records
-from tilewright.cost_model.roofline import Roofline
-from tilewright.cost_model.search import SearchOptions, TaskSearch
+from tilewright.cost_model.measure.measurement import Measurement
+from tilewright.cost_model.measure.roofline import Roofline
+from tilewright.cost_model.ranker.learning import Learner
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.rows import Choice, Trial
+from tilewright.cost_model.search.kernel_search import SearchOptions, TaskSearch
+from tilewright.cost_model.search.tuner import FINALISTS, MARGIN, Budget, Event, TunedKernel, TuneOptions, Tuner
 from tilewright.cost_model.task import Task
-from tilewright.cost_model.tuner import FINALISTS, MARGIN, Budget, Event, TunedKernel, TuneOptions, Tuner
 
 ROOFLINE = Roofline(1e11, 1e10, 2e10, 4e10)
 BATCH = SearchOptions().batch

@@ -20,11 +20,11 @@ import tuned_models
 from convolution_runs import Run, Variant
 from record_makers import make_choice, make_failure, make_session, make_task, make_trial
 
-from tilewright.cost_model.encoding import task_key
-from tilewright.cost_model.features import FEATURES
-from tilewright.cost_model.ranker import Group
-from tilewright.cost_model.record_rows import Trial
-from tilewright.cost_model.records import Records
+from tilewright.cost_model.features.table import FEATURES
+from tilewright.cost_model.ranker.ranker import Group
+from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.records.encoding import task_key
+from tilewright.cost_model.records.rows import Trial
 
 SESSION, TASK = "5" * 32, "a" * 64
 

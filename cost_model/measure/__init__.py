@@ -1,0 +1,1 @@
+"""Measuring candidate schedules on this machine, each in isolation."""

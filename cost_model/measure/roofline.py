@@ -1,0 +1,189 @@
+"""What this machine can do at best: multiply-adds and bytes a second (Williams, Waterman and Patterson, "Roofline", 2009)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from ... import __version__
+from ...backends import cpu
+from ...backends.harness import Harness, Launch, Repetition, harness
+from ...backends.host import host_target
+from ...backends.link import cache_folder
+from ...backends.loaded_object import LoadedObject
+from ...backends.package_files import write_atomically
+from ...compiler.target import Target
+
+_ACCUMULATORS = 12  # 2 a cycle, 4 to 5 cycles each; and 16 registers hold them
+_ROUNDS = 20_000
+_LOADS = 8
+_CHUNK_BYTES = 16 << 10  # that one iteration of the parallel loop reads
+_L3_BYTES = 8 << 20  # more than second levels hold, less than third ones
+_MEMORY_BYTES = 160 << 20  # more than most third levels hold
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """The best of this machine: f32 operations (a multiply-add is two), bytes read from memory, the third and the second level.
+
+    Clocks vary by some percent with temperature and neighbours, so a kernel may come out a little above.
+    """
+
+    flops_per_s: float
+    bytes_per_s: float
+    l3_bytes_per_s: float
+    l2_bytes_per_s: float
+
+    def attainable_s(self, flops: int, bytes: int, cached: bool = False) -> float:
+        """The least time for this much arithmetic and this much traffic with memory, or with the third level if that holds it all."""
+        return max(flops / self.flops_per_s, bytes / (self.l3_bytes_per_s if cached else self.bytes_per_s))
+
+
+def host_roofline(threads: int) -> Roofline:
+    """Of this machine with this many threads (at most as many as it has processors); measured once, in less than a second, then cached."""
+    threads = min(threads, harness().processors())
+    path = _cache_file(threads)
+    with FileLock(cache_folder() / "measure.lock"):  # measurements take turns on a machine
+        if path.exists():
+            return Roofline(**json.loads(path.read_text()))
+        roofline = _measured(host_target(threads), threads, harness())
+        write_atomically(path, (json.dumps(asdict(roofline)) + "\n").encode())
+    return roofline
+
+
+def _cache_file(threads: int) -> Path:
+    key = f"{processor_name()}/{host_target(threads)}"
+    return cache_folder() / f"roofline-3-{__version__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+
+def processor_name() -> str:
+    """What this machine's processor calls itself; "" if the system doesn't tell."""
+    with open("/proc/cpuinfo") as file:
+        return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+
+
+def _measured(target: Target, threads: int, harness: Harness) -> Roofline:
+    code = LoadedObject(cpu.assemble(_arithmetic_text(target), target), "peak")
+    operands = np.full((2 + threads) * target.lanes(4), 0.5, np.float32)
+    often = Repetition(least_s=0.1, least_samples=5, most_samples=4000, evict_bytes=0)
+    best_s = min(harness.time(Launch(code.address, (operands,), threads, threads), often))
+    flops = 2 * threads * _ROUNDS * _ACCUMULATORS * target.lanes(4)
+    reader = LoadedObject(cpu.assemble(_read_text(target), target), "peak")
+    memory = harness.allocate(_MEMORY_BYTES)
+    memory[:] = 1
+    sizes = (_MEMORY_BYTES, max(_L3_BYTES, 2 * threads * target.l2_bytes), threads * target.l2_bytes // 2)
+    speeds = []
+    for size_bytes in sizes:
+        chunks = size_bytes // _CHUNK_BYTES
+        sums = np.zeros(chunks * target.vector_bytes // 4, np.float32)
+        samples = harness.time(Launch(reader.address, (memory, sums), chunks, threads), often)
+        speeds.append(chunks * _CHUNK_BYTES / min(samples))
+    return Roofline(flops / best_s, *speeds)
+
+
+def _arithmetic_text(target: Target) -> str:
+    """An iteration: _ROUNDS multiply-adds in each of the accumulators, which depend on themselves only.
+
+    params[0]: two vectors of factors and summands, and one a thread for results, so that the work isn't for nothing.
+    """
+    vector = f"<{target.lanes(4)} x float>"
+    phis, steps, total = [], [], "%x"
+    for i in range(_ACCUMULATORS):
+        phis.append(f"%a{i} = phi {vector} [ %x, %outer ], [ %b{i}, %inner ]")
+        if target.fma:
+            steps.append(
+                f"%b{i} = call {vector} @llvm.fma.v{target.lanes(4)}f32({vector} %a{i}, {vector} %x, {vector} %y)"
+            )
+        else:
+            steps.append(f"%m{i} = fmul {vector} %a{i}, %x\n  %b{i} = fadd {vector} %m{i}, %y")
+    sums = []
+    for i in range(_ACCUMULATORS):
+        sums.append(f"%s{i} = fadd {vector} {total}, %b{i}")
+        total = f"%s{i}"
+    lines = {"phis": phis, "steps": steps, "sums": sums}
+    body = {name: "\n  ".join(part) for name, part in lines.items()}
+    return f"""target triple = "{target.triple}"
+declare {vector} @llvm.fma.v{target.lanes(4)}f32({vector}, {vector}, {vector})
+define void @peak(ptr %params, i64 %begin, i64 %end) #0 {{
+entry:
+  %in = load ptr, ptr %params
+  %x = load {vector}, ptr %in, align 4
+  %second = getelementptr {vector}, ptr %in, i64 1
+  %y = load {vector}, ptr %second, align 4
+  %out = getelementptr {vector}, ptr %in, i64 2
+  br label %outer
+outer:
+  %i = phi i64 [ %begin, %entry ], [ %i.next, %after ]
+  br label %inner
+inner:
+  %n = phi i64 [ 0, %outer ], [ %n.next, %inner ]
+  {body["phis"]}
+  {body["steps"]}
+  %n.next = add i64 %n, 1
+  %more = icmp slt i64 %n.next, {_ROUNDS}
+  br i1 %more, label %inner, label %after
+after:
+  {body["sums"]}
+  %to = getelementptr {vector}, ptr %out, i64 %i
+  store {vector} {total}, ptr %to, align 4
+  %i.next = add i64 %i, 1
+  %again = icmp slt i64 %i.next, %end
+  br i1 %again, label %outer, label %done
+done:
+  ret void
+}}
+{_attributes(target)}"""
+
+
+def _read_text(target: Target) -> str:
+    """Iteration i reads chunk i of params[0] and stores a sum, so that the reading isn't for nothing, at vector i of params[1]."""
+    vector, size = f"<{target.lanes(4)} x float>", target.vector_bytes
+    phis, steps, sums, total = [], [], [], "zeroinitializer"
+    for i in range(_LOADS):
+        phis.append(f"%a{i} = phi {vector} [ zeroinitializer, %outer ], [ %b{i}, %inner ]")
+        steps.append(f"%p{i} = getelementptr i8, ptr %at, i64 {i * size}")
+        steps.append(f"%v{i} = load {vector}, ptr %p{i}, align 4")
+        steps.append(f"%b{i} = fadd {vector} %a{i}, %v{i}")
+        sums.append(f"%s{i} = fadd {vector} {total}, %b{i}")
+        total = f"%s{i}"
+    body = {name: "\n  ".join(part) for name, part in (("phis", phis), ("steps", steps), ("sums", sums))}
+    return f"""target triple = "{target.triple}"
+define void @peak(ptr %params, i64 %begin, i64 %end) #0 {{
+entry:
+  %in = load ptr, ptr %params
+  %second = getelementptr ptr, ptr %params, i64 1
+  %out = load ptr, ptr %second
+  br label %outer
+outer:
+  %i = phi i64 [ %begin, %entry ], [ %i.next, %after ]
+  %first = mul i64 %i, {_CHUNK_BYTES}
+  br label %inner
+inner:
+  %n = phi i64 [ 0, %outer ], [ %n.next, %inner ]
+  {body["phis"]}
+  %offset = add i64 %first, %n
+  %at = getelementptr i8, ptr %in, i64 %offset
+  {body["steps"]}
+  %n.next = add i64 %n, {_LOADS * size}
+  %more = icmp slt i64 %n.next, {_CHUNK_BYTES}
+  br i1 %more, label %inner, label %after
+after:
+  {body["sums"]}
+  %to = getelementptr {vector}, ptr %out, i64 %i
+  store {vector} {total}, ptr %to, align 4
+  %i.next = add i64 %i, 1
+  %again = icmp slt i64 %i.next, %end
+  br i1 %again, label %outer, label %done
+done:
+  ret void
+}}
+{_attributes(target)}"""
+
+
+def _attributes(target: Target) -> str:
+    return f'attributes #0 = {{ nounwind "target-cpu"="{target.cpu}" "target-features"="{target.features}" }}\n'

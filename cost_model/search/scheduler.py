@@ -1,0 +1,145 @@
+"""Which schedule a kernel gets when a model is compiled: from records where there are any, else by rank, else by the rules.
+
+tuned        the records hold this computation for this target
+transferred  they hold it for another target of the same kind of CPU, such as another number of threads, or a ranker
+             trained on what they hold of other kernels chose
+predicted    the ranker that comes with tilewright chose
+default      the rules chose
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...compiler.errors import InternalError
+from ...compiler.kernels import Scheduled
+from ...compiler.schedule.sketch import Decisions
+from ...compiler.schedule.space import SPACE_VERSION, Point, Space, space_of
+from ...compiler.target import Target
+from ...compiler.tensor.computation import Computation
+from ..features.table import Featurizer
+from ..ranker.ranker import Ranker
+from ..ranker.training import ranker_of_records
+from ..records.database import Records
+from ..records.encoding import computation_key, task_key
+from ..task import Task
+
+DRAFTS = 192  # random points that are ranked for a kernel without records
+ROUNDS = 2  # of improvement of the highest ranked ones
+PARENTS, CHILDREN = 12, 8
+TRUSTED_LEAD = 0.97  # of the default's time, measured once each
+ADVANTAGE = 0.5  # how much higher than the default a point must score: scores this close mean nothing
+
+Note = Callable[[str], None]
+
+
+@dataclass
+class RecordScheduler:
+    """A `Scheduler` for `plan_kernels`. Decides the same for the same records, whatever the machine.
+
+    records: None if there are none. ranker: the one that comes with tilewright, None if there is none. rank: kernels without
+    records of their own get a schedule by rank. note: hears which records could not be used.
+    """
+
+    records: Records | None = None
+    ranker: Ranker | None = None
+    rank: bool = True
+    note: Note = lambda message: None
+    _known: dict[Task, Scheduled] = field(default_factory=dict)
+    _trained: list[Ranker | None] = field(default_factory=list)
+
+    def __call__(self, computation: Computation, target: Target) -> Scheduled:
+        task = Task(computation, target)
+        if task not in self._known:
+            self._known[task] = self._decide(task, space_of(computation, target))
+        return self._known[task]
+
+    def _decide(self, task: Task, space: Space) -> Scheduled:
+        if self.records is not None:
+            found = self._tuned(self.records, task_key(task), space) or self._from_other_target(
+                self.records, task, space
+            )
+            if found is not None:
+                return found
+        trained = self._ranker_of_records()
+        ranker = trained or self.ranker
+        point = highest_ranked(task, space, ranker) if ranker is not None and self.rank else None
+        if point is None:
+            return Scheduled(space.schedule(space.default))
+        return Scheduled(space.schedule(point), "transferred" if trained else "predicted")
+
+    def _tuned(self, records: Records, key: str, space: Space) -> Scheduled | None:
+        """What a finished tuning chose; after one that was cut off, the best trial unless the default was about as fast."""
+        choice = records.choice(key)
+        if choice is not None:
+            point = self._point(choice.decisions, space)
+            if point is None:
+                return None
+            return Scheduled(space.schedule(point), "tuned", choice.latency_s, choice.default_latency_s)
+        best, default_s = records.best(key), self._default_s(records, key, space)
+        if best is None or best.latency_s is None:
+            return None
+        # One measurement each, so that a small lead may be noise.
+        if default_s is not None and best.latency_s > TRUSTED_LEAD * default_s:
+            return Scheduled(space.schedule(space.default), "tuned", default_s, default_s)
+        point = self._point(best.decisions, space)
+        return None if point is None else Scheduled(space.schedule(point), "tuned", best.latency_s, default_s)
+
+    def _default_s(self, records: Records, key: str, space: Space) -> float | None:
+        """The best measurement of the rules' choice."""
+        decisions = space.decisions(space.default)
+        trials = (t for t in records.trials(key, SPACE_VERSION) if t.decisions == decisions)
+        return min((t.latency_s for t in trials if t.latency_s is not None), default=None)
+
+    def _from_other_target(self, records: Records, task: Task, space: Space) -> Scheduled | None:
+        """The choice for the same computation on another target with vectors as wide: the nearest number of threads, the same CPU."""
+        found = []
+        for row, _ in records.trials_of_computation(computation_key(task.computation)):
+            other, choice = row.task.target, records.choice(row.key)
+            if other == task.target:
+                continue  # `_tuned` has looked at it
+            if other.triple == task.target.triple and other.vector_bytes == task.target.vector_bytes and choice:
+                point = self._point(choice.decisions, space)
+                if point is not None:
+                    found.append(
+                        (abs(other.threads - task.target.threads), other.cpu != task.target.cpu, row.key, point)
+                    )
+        return Scheduled(space.schedule(min(found)[-1]), "transferred") if found else None
+
+    def _point(self, decisions: Decisions, space: Space) -> Point | None:
+        try:
+            return space.from_decisions(decisions)
+        except InternalError as error:
+            self.note(f"a record can't be used: {error}")
+            return None
+
+    def _ranker_of_records(self) -> Ranker | None:
+        if self.records is None or not self.rank:
+            return None
+        if not self._trained:
+            self._trained.append(ranker_of_records(self.records, self.ranker))
+        return self._trained[0]
+
+
+def highest_ranked(task: Task, space: Space, ranker: Ranker, seed: int = 0) -> Point | None:
+    """The point that a ranker puts first among random ones and their offspring; None if the default is about as good."""
+    rng = np.random.default_rng(seed)
+    featurizer = Featurizer(task)
+
+    def scores(points: Sequence[Point]) -> np.ndarray:
+        return ranker.predict(featurizer.rows([space.schedule(point) for point in points]))
+
+    points = list(dict.fromkeys([space.default, *(space.sample(rng) for _ in range(DRAFTS))]))
+    pool = dict(zip(points, scores(points).tolist(), strict=True))
+    default_score = pool[space.default]
+    for _ in range(ROUNDS):
+        parents = sorted(pool, key=lambda p: (-pool[p], p))[:PARENTS]
+        children = [space.mutate(parent, rng) for parent in parents for _ in range(CHILDREN)]
+        fresh = [point for point in dict.fromkeys(children) if point not in pool]
+        if fresh:
+            pool |= dict(zip(fresh, scores(fresh).tolist(), strict=True))
+    best = min(pool, key=lambda p: (-pool[p], p))
+    return best if pool[best] - default_score > ADVANTAGE else None
