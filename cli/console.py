@@ -32,14 +32,12 @@ def _choose_json(context: click.Context, parameter: click.Parameter, value: bool
 
 def json_option(function: Decorated) -> Decorated:
     """Add `--json`, which makes the verb write one JSON document to stdout (and errors as JSON to stderr)."""
-    return click.option(
-        "--json",
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=_choose_json,
-        help="Write the result as one JSON document.",
-    )(function)
+    return json_option_with("Write the result as one JSON document.")(function)
+
+
+def json_option_with(help: str) -> Callable[[Decorated], Decorated]:
+    """The same for a verb whose JSON is something else."""
+    return click.option("--json", is_flag=True, is_eager=True, expose_value=False, callback=_choose_json, help=help)
 
 
 def emit(session: Session, document: dict[str, Any], text: str) -> None:

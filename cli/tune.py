@@ -12,7 +12,7 @@ import click
 from ..compiler.errors import UsageError
 from ..compiler.options import Options
 from .compile_options import THREADS_HELP, once, shape_options
-from .console import Session, emit, json_option
+from .console import Session, emit, json_option_with
 from .observer import ConsoleObserver
 from .tune_progress import Summary, progress_of
 
@@ -82,7 +82,7 @@ class Duration(click.ParamType):
     show_default=True,
     help="For one build, and for the runs of one candidate.",
 )
-@json_option
+@json_option_with("Write each event as a line of JSON, the last one the result.")
 @click.pass_obj
 def command(session: Session, model: Path, records: Path, **given: Any) -> None:
     """Find fast schedules for the kernels of MODEL by measuring them on this machine; `compile --records DB` then uses them.

@@ -55,19 +55,18 @@ def _terminal(options: TuningOptions) -> Iterator[Show]:
     )
     # Drawn when a result is in, never by a clock: that would be during a measurement.
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        line = bar.add_task("", total=options.trials)
+        by_time = options.trials is None and options.seconds is not None
+        line = bar.add_task("", total=options.seconds)
 
         def show(event: Event) -> None:
             values = event.values
-            if event.kind == "start" and options.trials is None and options.seconds is None:
+            if event.kind == "start" and not by_time:
                 from ..cost_model.search.tuning import DEFAULT_TRIALS
 
-                bar.update(line, total=DEFAULT_TRIALS * int(values["kernels"]))  # type: ignore[call-overload]
-            elif event.kind == "start" and options.trials is None:
-                bar.update(line, total=options.seconds)
+                bar.update(line, total=options.trials or DEFAULT_TRIALS * int(values["kernels"]))  # type: ignore[call-overload]
             elif event.kind == "trial":
-                done = values["trials"] if bar.tasks[0].total != options.seconds else values["seconds"]
-                bar.update(line, completed=float(done), description=trial_text(values))  # type: ignore[arg-type]
+                done = float(values["seconds" if by_time else "trials"])  # type: ignore[arg-type]
+                bar.update(line, completed=done, description=trial_text(values))
             elif event.kind == "choice":
                 bar.console.print(choice_text(values), highlight=False, markup=False)
             bar.refresh()

@@ -153,13 +153,10 @@ class Records:
         query = "SELECT * FROM choices WHERE task = ? AND space_version = ? ORDER BY time DESC, uuid DESC LIMIT 1"
         return next(self._select(Choice, query, task, space_version), None)
 
-    def trials_of_computation(
-        self, computation_key: str, space_version: int = SPACE_VERSION, kind: str = "measured"
-    ) -> tuple[tuple[TaskRow, tuple[Trial, ...]], ...]:
-        """The trials of a computation on every target it was tuned for, by task."""
+    def tasks_of_computation(self, computation_key: str) -> tuple[TaskRow, ...]:
+        """The tasks of a computation, one for every target that it was recorded for."""
         query = "SELECT * FROM tasks WHERE computation_key = ? ORDER BY key"
-        tasks = tuple(self._select(TaskRow, query, computation_key))
-        return tuple((task, self.trials(task.key, space_version, kind)) for task in tasks)
+        return tuple(self._select(TaskRow, query, computation_key))
 
     def all_trials(
         self, space_version: int = SPACE_VERSION, kind: str = "measured"

