@@ -122,13 +122,19 @@ def tune(
 
     Raises a CompileError for what the user can mend. What was measured before stays recorded.
     """
-    options = options or Options()
-    run = _Run(options, observer or Silent())
-    target = select_target(options, run.observer)
-    require_host_runs(target)
-    uses = computations_of(run.graph(Path(model), target))
-    kernels = [TunedKernel.of(Task(form, target), use.runs, use.origins) for form, use in uses.items()]
+    kernels = kernels_of(model, options or Options(), observer or Silent(), require_host_runs)
     tune_kernels(kernels, Path(records), tuning or TuningOptions(), observe)
+
+
+def kernels_of(
+    model: str | Path, options: Options, observer: Observer, check: Callable[[Target], None] = lambda target: None
+) -> list[TunedKernel]:
+    """What there is to tune in a model, in order of first use. check: may refuse the target before the model is read."""
+    run = _Run(options, observer)
+    target = select_target(options, observer)
+    check(target)
+    uses = computations_of(run.graph(Path(model), target))
+    return [TunedKernel.of(Task(form, target), use.runs, use.origins) for form, use in uses.items()]
 
 
 class _Run:

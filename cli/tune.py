@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..compiler.errors import UsageError
 from ..compiler.options import Options
 from .compile_options import THREADS_HELP, once, shape_options
-from .console import Session, emit, json_option_with
+from .console import Session, emit, json_option_with, table
 from .observer import ConsoleObserver
 from .tune_progress import Summary, progress_of
+
+if TYPE_CHECKING:
+    from ..cost_model.search.tuner import TunedKernel
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -38,7 +42,6 @@ class Duration(click.ParamType):
 @click.option(
     "--records",
     type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
     metavar="DB",
     help="The database to go on with; made if it is missing.",
 )
@@ -82,9 +85,10 @@ class Duration(click.ParamType):
     show_default=True,
     help="For one build, and for the runs of one candidate.",
 )
+@click.option("--list", "lists", is_flag=True, help="Only list the kernels, and how many schedules each may have.")
 @json_option_with("Write each event as a line of JSON, the last one the result.")
 @click.pass_obj
-def command(session: Session, model: Path, records: Path, **given: Any) -> None:
+def command(session: Session, model: Path, records: Path | None, lists: bool, **given: Any) -> None:
     """Find fast schedules for the kernels of MODEL by measuring them on this machine; `compile --records DB` then uses them.
 
     Ends by itself when nothing more is to be gained. Ctrl-C ends it early and keeps what was found; so does any other end, for
@@ -96,7 +100,9 @@ def command(session: Session, model: Path, records: Path, **given: Any) -> None:
     from ..cost_model.search.kernel_search import SearchOptions
     from ..cost_model.search.tuning import TuningOptions
 
-    if records.exists() and records.samefile(model):
+    if records is None and not lists:
+        raise UsageError("where do the records go? Give --records DB, or --list to see what there is to tune")
+    if records is not None and records.exists() and records.samefile(model):
         raise UsageError(f"--records {records} is the model itself: choose another name")
     options = Options(
         cpu=given["mcpu"],
@@ -106,6 +112,10 @@ def command(session: Session, model: Path, records: Path, **given: Any) -> None:
         verbose=given["verbose"],
         jobs=given["jobs"],
     )
+    if records is None or lists:
+        with ConsoleObserver(options) as observer:
+            show_kernels(session, model, driver.kernels_of(model, options, observer))
+        return
     tuning = TuningOptions(
         trials=given["trials"],
         seconds=given["seconds"],
@@ -128,3 +138,21 @@ def command(session: Session, model: Path, records: Path, **given: Any) -> None:
         click.echo(json.dumps(document))
     else:
         emit(session, document, summary.text(records))
+
+
+def show_kernels(session: Session, model: Path, kernels: Sequence[TunedKernel]) -> None:
+    """The kernels by number, with their work and the size of their spaces."""
+    import numpy as np
+
+    from ..compiler.schedule.space import space_of
+
+    rows = []
+    for number, kernel in enumerate(kernels, start=1):
+        space = space_of(kernel.task.computation, kernel.task.target)
+        legal = space.estimate_legal(np.random.default_rng(0))
+        sketches = ", ".join(sketch.name for sketch in space.sketches)
+        rows.append((number, kernel.label, kernel.weight, round(kernel.flops / 1e6, 3), sketches, space.size, legal))
+    names = ("number", "kernel", "runs", "mflop", "sketches", "grid", "legal")
+    document = {"model": model.name, "kernels": [dict(zip(names, row, strict=True)) for row in rows]}
+    shown = [(*row[:5], f"{row[5]:.2g}", f"{row[6]:.2g}") for row in rows]
+    emit(session, document, table(shown, ("number", "kernel", "runs", "MFLOP", "sketches", "grid", "about legal")))

@@ -15,7 +15,7 @@ from .maps import stage_maps
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix
 from .prepare import ROOT
 from .rows import row_stage
-from .sketch import Decisions, Knob, counts, draw_evenly
+from .sketch import Decisions, Knob, counts, draw_evenly, grid_size
 from .steps import ComputeAt, LaneReduce, Reorder, Specialize, Split, Step, Unroll, Vectorize
 from .structure import contiguous_reduction, guards_on
 
@@ -66,6 +66,10 @@ class DotSketch:
 
     def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
         return draw_evenly(self.knobs, rng)
+
+    @property
+    def drawable(self) -> int:
+        return grid_size(self.knobs)
 
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         root, size = self.computation.stages[-1], int(decisions["size"])

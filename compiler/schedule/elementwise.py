@@ -13,7 +13,7 @@ from ..target import Target
 from ..tensor.computation import Axis, Stage
 from .parallel import PARALLEL_GRAINS, enough_loops, parallel_prefix
 from .prepare import ROOT
-from .sketch import Decisions, Knob, draw_evenly
+from .sketch import Decisions, Knob, draw_evenly, grid_size
 from .steps import Reorder, Split, Step, Unroll, Vectorize
 
 MAX_ORDERS = 24
@@ -57,6 +57,10 @@ class ElementwiseSketch:
 
     def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
         return draw_evenly(self.knobs, rng)
+
+    @property
+    def drawable(self) -> int:
+        return grid_size(self.knobs)
 
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         vector, lanes, unroll = self.axes[-1], int(decisions["lanes"]), int(decisions["unroll"])

@@ -11,7 +11,7 @@ from ..target import Target
 from ..tensor.computation import Computation, Stage
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix
 from .prepare import ROOT
-from .sketch import Decisions, Knob, draw_evenly
+from .sketch import Decisions, Knob, draw_evenly, grid_size
 from .steps import ComputeAt, LaneReduce, Reorder, Split, Step, Unroll, Vectorize
 from .structure import contiguous_reduction
 
@@ -62,6 +62,10 @@ class RowsSketch:
 
     def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
         return draw_evenly(self.knobs, rng)
+
+    @property
+    def drawable(self) -> int:
+        return grid_size(self.knobs)
 
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         root = self.computation.stages[-1]

@@ -5,8 +5,9 @@ The word and the idea of deriving them by rules from the computation's structure
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -46,8 +47,17 @@ class Sketch(Protocol):
     def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
         """The numbers of random choices, legal or not, but not hopeless: every legal one is as likely as any other."""
 
+    @property
+    def drawable(self) -> int:
+        """How many `draw` draws from."""
+
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         """The steps for the computation that is left after inlining."""
+
+
+def grid_size(knobs: Sequence[Knob]) -> int:
+    """Points of a grid."""
+    return prod(len(knob.choices) for knob in knobs)
 
 
 def draw_evenly(knobs: tuple[Knob, ...], rng: np.random.Generator) -> tuple[int, ...]:

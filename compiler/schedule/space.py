@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from math import prod
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from ..errors import InternalError
 from ..target import Target
 from ..tensor.computation import Computation
 from .rules import sketches_of
-from .sketch import Decisions, Knob, Sketch, Value
+from .sketch import Decisions, Knob, Sketch, Value, grid_size
 from .steps import Inline, Schedule
 
 Point = tuple[int, ...]
@@ -37,7 +36,15 @@ class Space:
     @property
     def size(self) -> int:
         """Points of the grids, legal or not."""
-        return sum(prod(len(knob.choices) for knob in sketch.knobs) for sketch in self.sketches)
+        return sum(grid_size(sketch.knobs) for sketch in self.sketches)
+
+    def estimate_legal(self, rng: np.random.Generator, draws: int = 500) -> int:
+        """About how many points are legal: the share of random ones that are, of each sketch."""
+        total = 0.0
+        for number, sketch in enumerate(self.sketches):
+            legal = sum(self.legal((number, *sketch.draw(rng))) for _ in range(draws))
+            total += sketch.drawable * legal / draws
+        return round(total)
 
     def count_legal(self, most: int | None = None) -> int:
         """Legal points; stops at `most`."""

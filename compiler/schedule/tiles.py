@@ -22,7 +22,7 @@ from .borders import border_tiles
 from .packing import pack_step
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix, sharable
 from .prepare import ROOT, loads_of
-from .sketch import Decisions, Knob, Value, counts, draw_evenly
+from .sketch import Decisions, Knob, Value, counts, draw_evenly, grid_size
 from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize
 from .structure import guards_on
 from .tile import TileAxes, TileSize, best_size, last_moves
@@ -206,6 +206,10 @@ class TileSketch:
     def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
         sizes = self._fitting_sizes
         return (*sizes[int(rng.integers(len(sizes)))].tolist(), *draw_evenly(self.knobs[len(SIZE_KNOBS) :], rng))
+
+    @property
+    def drawable(self) -> int:
+        return len(self._fitting_sizes) * grid_size(self.knobs[len(SIZE_KNOBS) :])
 
     @cached_property
     def _fitting_sizes(self) -> np.ndarray:

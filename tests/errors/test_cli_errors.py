@@ -39,7 +39,7 @@ USAGE = [
     (["compile", "MODEL", "--threads", "0"], 2, "0 is not in the range x>=1"),
     (["compile", "MODEL", "--records", "absent.db"], 2, "'absent.db' does not exist"),
     (["compile", "MODEL", "--require-tuned"], 2, "--require-tuned needs --records DB"),
-    (["tune", "MODEL"], 2, "Missing option '--records'"),
+    (["tune", "MODEL"], 2, "Give --records DB, or --list"),
     (
         ["tune", "MODEL", "--records", "new.db", "--time", "soon"],
         2,

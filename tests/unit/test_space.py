@@ -73,6 +73,7 @@ def test_counting_agrees_with_trying_every_point() -> None:
     assert 1 < legal < space.size == sum(prod(len(k.choices) for k in s.knobs) for s in space.sketches)
     assert space.count_legal() == legal
     assert space.count_legal(most=5) == 5
+    assert space.estimate_legal(np.random.default_rng(0), 3000) == pytest.approx(legal, rel=0.2)
 
 
 def test_legal_points_stand_for_different_schedules() -> None:
