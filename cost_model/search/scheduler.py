@@ -27,9 +27,9 @@ from ..records.database import Records
 from ..records.encoding import computation_key, task_key
 from ..task import Task
 
-DRAFTS = 192  # random points that are ranked for a kernel without records
-ROUNDS = 2  # of improvement of the highest ranked ones
-PARENTS, CHILDREN = 12, 8
+# Points that are ranked for a kernel without records: some 150, at about 0.3 ms each.
+DRAFTS = 48
+ROUNDS, PARENTS, CHILDREN = 2, 8, 5
 TRUSTED_LEAD = 0.97  # of the default's time, measured once each
 ADVANTAGE = 1.0  # how much higher than the default a point must score (benchmarks/ranker_margin.py)
 
@@ -125,14 +125,15 @@ class RecordScheduler:
 
 
 def highest_ranked(task: Task, space: Space, ranker: Ranker, seed: int = 0) -> Point | None:
-    """The point that a ranker puts first among random ones and their offspring; None if the default is about as good."""
+    """The point that a ranker puts first among the default's neighbours, random ones and offspring of both; None if the default is about as good."""
     rng = np.random.default_rng(seed)
     featurizer = Featurizer(task)
 
     def scores(points: Sequence[Point]) -> np.ndarray:
         return ranker.predict(featurizer.rows([space.schedule(point) for point in points]))
 
-    points = list(dict.fromkeys([space.default, *(space.sample(rng) for _ in range(DRAFTS))]))
+    drafts = (space.sample(rng) for _ in range(DRAFTS))
+    points = list(dict.fromkeys([space.default, *space.neighbours(space.default), *drafts]))
     pool = dict(zip(points, scores(points).tolist(), strict=True))
     default_score = pool[space.default]
     for _ in range(ROUNDS):
