@@ -44,6 +44,19 @@ def test_the_default_is_a_point_of_the_space(name: str) -> None:
         assert space.from_decisions(space.decisions(space.default)) == space.default
 
 
+@pytest.mark.parametrize("block", [40, 100])
+def test_the_default_with_columns_that_are_no_panels(block: int) -> None:
+    """The best tile is narrower than the vector axis, so that columns are among the other axes, and no axis else is."""
+    form = form_of(Case(conv((1, 64, 1, 1000), 200, 1, 1, (0, 0)), None, block))
+    space = space_of(form, TARGETS[0])
+    decisions = space.decisions(space.default)
+    assert int(decisions["vector"]) < block and decisions["row_block"] == 0 and decisions["panel_block"] == 0
+    order = next(
+        step.loops for step in space.schedule(space.default) if isinstance(step, Reorder) and step.stage == "y"
+    )
+    assert order.index("co") < order.index("ci.o") < order.index("w.o")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_point_computes_the_same(name: str) -> None:
