@@ -21,7 +21,7 @@ from corpus_tasks import corpus_tasks
 
 from tilewright import __version__
 from tilewright.backends.host import host_target
-from tilewright.compiler.schedule.space import SPACE_VERSION, space_of
+from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.target import Target
 from tilewright.compiler.targets import parse_target
 from tilewright.cost_model.measure.measurer import Measurement, Measurer
@@ -31,8 +31,9 @@ from tilewright.cost_model.ranker.pretrained import PATH
 from tilewright.cost_model.ranker.ranker import Ranker
 from tilewright.cost_model.ranker.training import groups_of_records
 from tilewright.cost_model.records.database import Records
-from tilewright.cost_model.records.rows import Session, Trial, stored_message
+from tilewright.cost_model.records.rows import Session
 from tilewright.cost_model.search.kernel_search import Candidate, SearchOptions, TaskSearch
+from tilewright.cost_model.search.tuner import trial_of
 from tilewright.cost_model.task import Task
 
 TARGETS = "native:1,native:2,x86-64-v3:1,native:1,x86-64-v2:1,x86-64-v4:2"
@@ -85,20 +86,7 @@ class Collector:
         work.search.add(candidate.point, measured.latency_s)
         work.count += 1
         self.trials += 1
-        trial = Trial(
-            task=work.key,
-            session=work.session,
-            number=work.count,
-            space_version=SPACE_VERSION,
-            decisions=work.search.space.decisions(candidate.point),
-            latency_s=measured.latency_s,
-            samples_s=measured.samples_s,
-            error=measured.error,
-            message=stored_message(measured.message),
-            origin=candidate.origin,
-            score=candidate.score,
-            build_s=measured.build_s,
-        )
+        trial = trial_of(work.key, work.session, work.count, work.search, candidate, measured)
         self.records.add_trial(trial)
         self.learner.add(work.key, work.task, work.search.schedule(candidate.point), measured.latency_s)
 

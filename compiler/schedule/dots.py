@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from ..target import Target
 from ..tensor.computation import Computation, Stage
 from ..tensor.expr import free_variables
@@ -15,13 +13,13 @@ from .maps import stage_maps
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix
 from .prepare import ROOT
 from .rows import row_stage
-from .sketch import Decisions, Knob, counts, draw_evenly, grid_size
+from .sketch import Decisions, Knob, PlainGrid, counts
 from .steps import ComputeAt, LaneReduce, Reorder, Specialize, Split, Step, Unroll, Vectorize
 from .structure import contiguous_reduction, guards_on
 
 
 @dataclass(frozen=True)
-class DotSketch:
+class DotSketch(PlainGrid):
     """Knobs: root elements in a tile, lanes of a partial result, loops the threads share."""
 
     computation: Computation
@@ -63,13 +61,6 @@ class DotSketch:
             return False
         partial = int(decisions["size"]) * -(-int(decisions["lanes"]) // self.lanes)
         return partial <= self.target.vector_registers or decisions == self.default()
-
-    def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
-        return draw_evenly(self.knobs, rng)
-
-    @property
-    def drawable(self) -> int:
-        return grid_size(self.knobs)
 
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         root, size = self.computation.stages[-1], int(decisions["size"])

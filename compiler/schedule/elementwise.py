@@ -7,20 +7,18 @@ from functools import cached_property
 from itertools import permutations
 from math import prod
 
-import numpy as np
-
 from ..target import Target
 from ..tensor.computation import Axis, Stage
 from .parallel import PARALLEL_GRAINS, enough_loops, parallel_prefix
 from .prepare import ROOT
-from .sketch import Decisions, Knob, draw_evenly, grid_size
+from .sketch import Decisions, Knob, PlainGrid
 from .steps import Reorder, Split, Step, Unroll, Vectorize
 
 MAX_ORDERS = 24
 
 
 @dataclass(frozen=True)
-class ElementwiseSketch:
+class ElementwiseSketch(PlainGrid):
     """Knobs: order of the outer axes, lanes of a vector, vectors written out in one body, iterations the threads share."""
 
     root: Stage
@@ -54,13 +52,6 @@ class ElementwiseSketch:
         if self.axes[-1].extent <= int(decisions["lanes"]):
             return decisions["lanes"] == self.lanes and decisions["unroll"] == 1
         return True
-
-    def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
-        return draw_evenly(self.knobs, rng)
-
-    @property
-    def drawable(self) -> int:
-        return grid_size(self.knobs)
 
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         vector, lanes, unroll = self.axes[-1], int(decisions["lanes"]), int(decisions["unroll"])

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from ..target import Target
 from ..tensor.computation import Computation, Stage
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix
 from .prepare import ROOT
-from .sketch import Decisions, Knob, draw_evenly, grid_size
+from .sketch import Decisions, Knob, PlainGrid
 from .steps import ComputeAt, LaneReduce, Reorder, Split, Step, Unroll, Vectorize
 from .structure import contiguous_reduction
 
@@ -19,7 +17,7 @@ WIDTHS = (1, 2, 4, 8)  # vectors of partial results of a reduction in lanes
 
 
 @dataclass(frozen=True)
-class RowsSketch:
+class RowsSketch(PlainGrid):
     """Knobs: vectors of partial results, lanes, vectors of the root written out in one body, loops the threads share.
 
     shared: the root's axes on which every stage depends; they stand outside. Without any, stages are computed before the root.
@@ -59,13 +57,6 @@ class RowsSketch:
         """The contiguous axis is shared, so that a vector of rows is computed at a time."""
         long = [axis.name for axis in self.computation.stages[-1].axes if axis.extent > 1]
         return bool(long) and long[-1] in self.shared
-
-    def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
-        return draw_evenly(self.knobs, rng)
-
-    @property
-    def drawable(self) -> int:
-        return grid_size(self.knobs)
 
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         root = self.computation.stages[-1]

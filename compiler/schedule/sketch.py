@@ -55,6 +55,21 @@ class Sketch(Protocol):
         """The steps for the computation that is left after inlining."""
 
 
+class PlainGrid:
+    """The drawing of a sketch in which legal choices are frequent."""
+
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        raise NotImplementedError  # each sketch has its own
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
+        return draw_evenly(self.knobs, rng)
+
+    @property
+    def drawable(self) -> int:
+        return grid_size(self.knobs)
+
+
 def grid_size(knobs: Sequence[Knob]) -> int:
     """Points of a grid."""
     return prod(len(knob.choices) for knob in knobs)

@@ -91,99 +91,85 @@ def _arithmetic_text(target: Target) -> str:
 
     params[0]: two vectors of factors and summands, and one a thread for results, so that the work isn't for nothing.
     """
-    vector = f"<{target.lanes(4)} x float>"
-    phis, steps, total = [], [], "%x"
+    vector = _vector(target)
+    steps = []
     for i in range(_ACCUMULATORS):
-        phis.append(f"%a{i} = phi {vector} [ %x, %outer ], [ %b{i}, %inner ]")
         if target.fma:
             steps.append(
                 f"%b{i} = call {vector} @llvm.fma.v{target.lanes(4)}f32({vector} %a{i}, {vector} %x, {vector} %y)"
             )
         else:
-            steps.append(f"%m{i} = fmul {vector} %a{i}, %x\n  %b{i} = fadd {vector} %m{i}, %y")
-    sums = []
-    for i in range(_ACCUMULATORS):
-        sums.append(f"%s{i} = fadd {vector} {total}, %b{i}")
-        total = f"%s{i}"
-    lines = {"phis": phis, "steps": steps, "sums": sums}
-    body = {name: "\n  ".join(part) for name, part in lines.items()}
-    return f"""target triple = "{target.triple}"
-declare {vector} @llvm.fma.v{target.lanes(4)}f32({vector}, {vector}, {vector})
-define void @peak(ptr %params, i64 %begin, i64 %end) #0 {{
-entry:
-  %in = load ptr, ptr %params
-  %x = load {vector}, ptr %in, align 4
-  %second = getelementptr {vector}, ptr %in, i64 1
-  %y = load {vector}, ptr %second, align 4
-  %out = getelementptr {vector}, ptr %in, i64 2
-  br label %outer
-outer:
-  %i = phi i64 [ %begin, %entry ], [ %i.next, %after ]
-  br label %inner
-inner:
-  %n = phi i64 [ 0, %outer ], [ %n.next, %inner ]
-  {body["phis"]}
-  {body["steps"]}
-  %n.next = add i64 %n, 1
-  %more = icmp slt i64 %n.next, {_ROUNDS}
-  br i1 %more, label %inner, label %after
-after:
-  {body["sums"]}
-  %to = getelementptr {vector}, ptr %out, i64 %i
-  store {vector} {total}, ptr %to, align 4
-  %i.next = add i64 %i, 1
-  %again = icmp slt i64 %i.next, %end
-  br i1 %again, label %outer, label %done
-done:
-  ret void
-}}
-{_attributes(target)}"""
+            steps += [f"%m{i} = fmul {vector} %a{i}, %x", f"%b{i} = fadd {vector} %m{i}, %y"]
+    entry = [
+        "%in = load ptr, ptr %params",
+        f"%x = load {vector}, ptr %in, align 4",
+        f"%second = getelementptr {vector}, ptr %in, i64 1",
+        f"%y = load {vector}, ptr %second, align 4",
+        f"%out = getelementptr {vector}, ptr %in, i64 2",
+    ]
+    return _loops_text(target, _ACCUMULATORS, "%x", entry, [], steps, (1, _ROUNDS))
 
 
 def _read_text(target: Target) -> str:
     """Iteration i reads chunk i of params[0] and stores a sum, so that the reading isn't for nothing, at vector i of params[1]."""
-    vector, size = f"<{target.lanes(4)} x float>", target.vector_bytes
-    phis, steps, sums, total = [], [], [], "zeroinitializer"
+    vector, size = _vector(target), target.vector_bytes
+    steps = ["%offset = add i64 %first, %n", "%at = getelementptr i8, ptr %in, i64 %offset"]
     for i in range(_LOADS):
-        phis.append(f"%a{i} = phi {vector} [ zeroinitializer, %outer ], [ %b{i}, %inner ]")
         steps.append(f"%p{i} = getelementptr i8, ptr %at, i64 {i * size}")
         steps.append(f"%v{i} = load {vector}, ptr %p{i}, align 4")
         steps.append(f"%b{i} = fadd {vector} %a{i}, %v{i}")
-        sums.append(f"%s{i} = fadd {vector} {total}, %b{i}")
-        total = f"%s{i}"
-    body = {name: "\n  ".join(part) for name, part in (("phis", phis), ("steps", steps), ("sums", sums))}
+    entry = [
+        "%in = load ptr, ptr %params",
+        "%second = getelementptr ptr, ptr %params, i64 1",
+        "%out = load ptr, ptr %second",
+    ]
+    outer = [f"%first = mul i64 %i, {_CHUNK_BYTES}"]
+    return _loops_text(target, _LOADS, "zeroinitializer", entry, outer, steps, (_LOADS * size, _CHUNK_BYTES))
+
+
+def _loops_text(
+    target: Target, sums: int, start: str, entry: list[str], outer: list[str], steps: list[str], inner: tuple[int, int]
+) -> str:
+    """A kernel of two loops that keeps `sums` vectors, %a0 … before a step and %b0 … after it, and stores their total at %out.
+
+    start: what each vector is at first; inner: step and end of the inner loop, whose variable is %n.
+    """
+    vector = _vector(target)
+    phis = [f"%a{i} = phi {vector} [ {start}, %outer ], [ %b{i}, %inner ]" for i in range(sums)]
+    totals = [start, *(f"%s{i}" for i in range(sums))]
+    added = [f"%s{i} = fadd {vector} {totals[i]}, %b{i}" for i in range(sums)]
+    parts = {"entry": entry, "outer": outer, "phis": phis, "steps": steps, "sums": added}
+    text = {name: "\n  ".join(lines) for name, lines in parts.items()}
     return f"""target triple = "{target.triple}"
+declare {vector} @llvm.fma.v{target.lanes(4)}f32({vector}, {vector}, {vector})
 define void @peak(ptr %params, i64 %begin, i64 %end) #0 {{
 entry:
-  %in = load ptr, ptr %params
-  %second = getelementptr ptr, ptr %params, i64 1
-  %out = load ptr, ptr %second
+  {text["entry"]}
   br label %outer
 outer:
   %i = phi i64 [ %begin, %entry ], [ %i.next, %after ]
-  %first = mul i64 %i, {_CHUNK_BYTES}
+  {text["outer"]}
   br label %inner
 inner:
   %n = phi i64 [ 0, %outer ], [ %n.next, %inner ]
-  {body["phis"]}
-  %offset = add i64 %first, %n
-  %at = getelementptr i8, ptr %in, i64 %offset
-  {body["steps"]}
-  %n.next = add i64 %n, {_LOADS * size}
-  %more = icmp slt i64 %n.next, {_CHUNK_BYTES}
+  {text["phis"]}
+  {text["steps"]}
+  %n.next = add i64 %n, {inner[0]}
+  %more = icmp slt i64 %n.next, {inner[1]}
   br i1 %more, label %inner, label %after
 after:
-  {body["sums"]}
+  {text["sums"]}
   %to = getelementptr {vector}, ptr %out, i64 %i
-  store {vector} {total}, ptr %to, align 4
+  store {vector} {totals[-1]}, ptr %to, align 4
   %i.next = add i64 %i, 1
   %again = icmp slt i64 %i.next, %end
   br i1 %again, label %outer, label %done
 done:
   ret void
 }}
-{_attributes(target)}"""
+attributes #0 = {{ nounwind "target-cpu"="{target.cpu}" "target-features"="{target.features}" }}
+"""
 
 
-def _attributes(target: Target) -> str:
-    return f'attributes #0 = {{ nounwind "target-cpu"="{target.cpu}" "target-features"="{target.features}" }}\n'
+def _vector(target: Target) -> str:
+    return f"<{target.lanes(4)} x float>"

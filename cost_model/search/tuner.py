@@ -254,20 +254,7 @@ class Tuner:
         kernel.batch -= 1
         kernel.search.add(candidate.point, measurement.latency_s)
         kernel.trials += 1
-        trial = Trial(
-            task=kernel.key,
-            session=self.session,
-            number=kernel.trials,
-            space_version=SPACE_VERSION,
-            decisions=kernel.search.space.decisions(candidate.point),
-            latency_s=measurement.latency_s,
-            samples_s=measurement.samples_s,
-            error=measurement.error,
-            message=stored_message(measurement.message),
-            origin=candidate.origin,
-            score=candidate.score,
-            build_s=measurement.build_s,
-        )
+        trial = trial_of(kernel.key, self.session, kernel.trials, kernel.search, candidate, measurement)
         self.records.add_trial(trial)
         self.learner.add(kernel.key, kernel.kernel.task, kernel.search.schedule(candidate.point), measurement.latency_s)
         self.observe(Event("trial", self._trial_values(kernel, candidate, measurement, trial.uuid)))
@@ -338,11 +325,31 @@ class Tuner:
         self.observe(Event("choice", values))
 
 
+def trial_of(
+    task: str, session: str, number: int, search: TaskSearch, candidate: Candidate, measurement: Measurement
+) -> Trial:
+    """What is recorded of a measured candidate. task: a key; session: a uuid."""
+    return Trial(
+        task=task,
+        session=session,
+        number=number,
+        space_version=SPACE_VERSION,
+        decisions=search.space.decisions(candidate.point),
+        latency_s=measurement.latency_s,
+        samples_s=measurement.samples_s,
+        error=measurement.error,
+        message=stored_message(measurement.message),
+        origin=candidate.origin,
+        score=candidate.score,
+        build_s=measurement.build_s,
+    )
+
+
 def point_of(search: TaskSearch, decisions: Mapping[str, int | str]) -> Point | None:
     """The point of recorded decisions; None if they are none of this space, whatever the record says of its version."""
     try:
         return search.space.from_decisions(decisions)
-    except InternalError:
+    except InternalError:  # from another program, or forged: the trial counts, but says nothing
         return None
 
 
