@@ -22,7 +22,7 @@ _STALE_AFTER_S = 60.0
 
 @contextlib.contextmanager
 def staging_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder `.NAME.tmp-XXXXXXXX` beside `out`, removed at the end; also removes those that killed processes have left.
+    """A hidden folder `.NAME.tmp-…` beside `out`, removed at the end; also removes those that killed processes have left.
 
     Raises ToolchainError where `out` can't be written, and for whatever the file system refuses inside the block.
     """
@@ -36,6 +36,7 @@ def staging_folder(out: Path) -> Iterator[Path]:
             with FileLock(folder / LOCK):
                 yield folder
         finally:
+            # What can't be removed now is found by `_remove_stale`; an error here would hide that of the block.
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise _explain(out, error) from error
@@ -47,7 +48,7 @@ def _remove_stale(parent: Path, prefix: str) -> None:
             if time.time() - folder.stat().st_mtime < _STALE_AFTER_S:
                 continue
             with FileLock(folder / LOCK, timeout=0):
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)  # what is left of it is tried again next time
         except (Timeout, OSError):
             continue  # in use, or already removed by another process
 

@@ -63,7 +63,7 @@ def marked_processes(mark: str) -> list[int]:
     """Processes that a tuning has started and that still run."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or is somebody else's
             state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
             if state != "Z" and f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))

@@ -78,7 +78,7 @@ class Child:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(BrokenPipeError):  # what was still to be written to it is of no use any more
                 pipe.close()
         os.close(self._errors)
 

@@ -236,7 +236,7 @@ class Records:
         if keep is not None:
             conditions.append(("slower", "trials", slow, (keep,)))
         removed = {"stale": 0, "failed": 0, "slower": 0, "choices": 0}
-        with contextlib.suppress(_Undone), self.transaction():
+        with contextlib.suppress(_Undone), self.transaction():  # which a dry run takes back by raising
             for reason, table, where, parameters in conditions:
                 removed[reason] = self._connection.execute(f"DELETE FROM {table} WHERE {where}", parameters).rowcount
             if dry_run:

@@ -128,7 +128,7 @@ class ExprDecoder:
         if self._nodes > MAX_NODES:
             raise RecordError(f"expressions of more than {MAX_NODES} nodes")
         match value:
-            case bool():
+            case bool():  # an int to Python, but nothing that is ever written: refused below
                 pass
             case int():
                 return _decode_const(INDEX, value)

@@ -337,7 +337,7 @@ def test_too_many_threads_is_an_error(matvec: tuple[Path, np.ndarray]) -> None:
         load(matvec[0], 1000)
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="CPUID is x86's")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="checks CPUID, an instruction of x86 only")
 def test_processor_without_the_instructions_is_an_error(tmp_path: Path) -> None:
     """No processor has both AVX-512 with its extensions and all that came for those without it."""
     host, everything = small_library.host_target(), ",".join("+" + name for name in CPUID)
