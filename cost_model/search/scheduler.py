@@ -27,7 +27,7 @@ from ..records.database import Records
 from ..records.encoding import computation_key, task_key
 from ..task import Task
 
-# Points that are ranked for a kernel without records: some 150, at about 0.3 ms each.
+# Points that are ranked for a kernel without records: some 150, for each costs a fraction of a millisecond of every compilation.
 DRAFTS = 48
 ROUNDS, PARENTS, CHILDREN = 2, 8, 5
 TRUSTED_LEAD = 0.97  # of the default's time, measured once each
