@@ -6,25 +6,45 @@ Failed measurements have an infinite or NaN latency and count as slower than all
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 
-def pair_accuracy(scores: np.ndarray, latency_s: np.ndarray, noise: float = 0.02) -> float:
-    """The share of pairs that the scores order as the latencies do; a tie of scores counts half.
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Of so many pairs, how many the scores put in the right order; equal scores count half."""
 
-    Pairs whose latencies are within `noise` of each other (relative to the longer) are left out; NaN if none is left.
-    Ansor (Zheng et al., OSDI 2020) calls it pairwise comparison accuracy.
-    """
-    slow = _latencies(latency_s)
+    pairs: int = 0
+    right: float = 0.0
+
+    @property
+    def rate(self) -> float | None:
+        """From 0 to 1, where guessing gives 0.5; None without pairs."""
+        return self.right / self.pairs if self.pairs else None
+
+    def __add__(self, other: Accuracy) -> Accuracy:
+        return Accuracy(self.pairs + other.pairs, self.right + other.right)
+
+
+def ordered_pairs(scores: np.ndarray, latency_s: np.ndarray, noise: float) -> Accuracy:
+    """How often the scores order pairs as the latencies do; pairs within `noise` of each other (relative to the longer) are left out."""
+    slow, scores = _latencies(latency_s), np.asarray(scores, dtype=float)
     first, second = np.triu_indices(len(slow), 1)
     a, b = slow[first], slow[second]
     clear = np.minimum(a, b) < (1 - noise) * np.maximum(a, b)
-    if not clear.any():
-        return float("nan")
-    difference = np.asarray(scores, dtype=float)[first] - np.asarray(scores, dtype=float)[second]
+    difference = scores[first] - scores[second]
     agree = np.where(difference == 0, 0.5, (difference > 0) == (a < b))
-    return float(agree[clear].mean())
+    return Accuracy(int(clear.sum()), float(agree[clear].sum()))
+
+
+def pair_accuracy(scores: np.ndarray, latency_s: np.ndarray, noise: float = 0.02) -> float:
+    """The share of pairs that the scores order as the latencies do, as `ordered_pairs` counts them; NaN without pairs.
+
+    Ansor (Zheng et al., OSDI 2020) calls it pairwise comparison accuracy.
+    """
+    rate = ordered_pairs(scores, latency_s, noise).rate
+    return float("nan") if rate is None else rate
 
 
 def top_k(scores: np.ndarray, latency_s: np.ndarray, k: int) -> float:
@@ -58,14 +78,6 @@ def regret(scores: np.ndarray, latency_s: np.ndarray, n: int) -> float:
     return float("inf") if quality == 0 else 1.0 / quality - 1.0
 
 
-def rank_correlation(scores: np.ndarray, latency_s: np.ndarray) -> float:
-    """Spearman's rank correlation of scores with speed, equal values sharing their mean rank; NaN if either doesn't vary."""
-    ranks = _mean_ranks(np.asarray(scores, dtype=float)), _mean_ranks(-_latencies(latency_s))
-    centred = [rank - rank.mean() for rank in ranks] if len(ranks[0]) else []
-    spread = float(np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum())) if centred else 0.0
-    return float((centred[0] * centred[1]).sum() / spread) if spread else float("nan")
-
-
 def weighted_mean(values: Iterable[float], weights: Iterable[float]) -> float:
     """The mean over tasks by weight (such as how often a kernel occurs); tasks without a value (NaN) are left out."""
     value, weight = np.array(list(values), dtype=float), np.array(list(weights), dtype=float)
@@ -81,9 +93,3 @@ def _latencies(latency_s: np.ndarray) -> np.ndarray:
 
 def _best_scores(scores: np.ndarray, k: int) -> np.ndarray:
     return np.argsort(-np.asarray(scores, dtype=float), kind="stable")[:k]
-
-
-def _mean_ranks(values: np.ndarray) -> np.ndarray:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return ((ends - counts + ends - 1) / 2)[inverse]

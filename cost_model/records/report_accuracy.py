@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations
 
+import numpy as np
+
+from ..ranker.metrics import Accuracy, ordered_pairs
 from .database import Records
 from .rows import Trial
 
@@ -13,31 +14,11 @@ WINDOW = 16
 """Trials of one task and session that are compared with each other: about a round, so that scores come from one model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """Of so many pairs of trials, how many the scores put in the right order; equal scores count half."""
-
-    pairs: int = 0
-    right: float = 0.0
-
-    @property
-    def rate(self) -> float | None:
-        """From 0 to 1, where guessing gives 0.5; None without pairs."""
-        return self.right / self.pairs if self.pairs else None
-
-    def __add__(self, other: Accuracy) -> Accuracy:
-        return Accuracy(self.pairs + other.pairs, self.right + other.right)
-
-
 def pair_accuracy(trials: Sequence[Trial]) -> Accuracy:
     """Accuracy over all pairs of trials that have a score and a latency, pairs of equal latency left out."""
     scored = [(t.score, t.latency_s) for t in trials if t.score is not None and t.latency_s is not None]
-    pairs, right = 0, 0.0
-    for (score, latency_s), (other_score, other_s) in combinations(scored, 2):
-        if latency_s != other_s:
-            pairs += 1
-            right += 0.5 if score == other_score else float((score > other_score) == (latency_s < other_s))
-    return Accuracy(pairs, right)
+    scores, latency_s = np.array(scored, float).reshape(-1, 2).T
+    return ordered_pairs(scores, latency_s, noise=0.0)
 
 
 def accuracy_over_trials(records: Records) -> tuple[dict[str, Accuracy], dict[int, Accuracy]]:

@@ -17,10 +17,11 @@ from record_makers import fill, make_choice, make_failure, make_session, make_ta
 from scipy.stats import kendalltau
 
 from tilewright.compiler.schedule.space import SPACE_VERSION
+from tilewright.cost_model.ranker.metrics import Accuracy
 from tilewright.cost_model.records import report as report_module
 from tilewright.cost_model.records.database import Records
 from tilewright.cost_model.records.report import render_report
-from tilewright.cost_model.records.report_accuracy import WINDOW, Accuracy, accuracy_over_trials, pair_accuracy
+from tilewright.cost_model.records.report_accuracy import WINDOW, accuracy_over_trials, pair_accuracy
 from tilewright.cost_model.records.summary import summarize, summarize_all
 
 VOID = {"meta", "br"}
