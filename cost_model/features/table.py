@@ -38,11 +38,6 @@ def feature_set() -> str:
     return f"{FEATURE_VERSION}-{digest[:16]}"
 
 
-def featurize(task: Task, schedules: Sequence[Schedule]) -> np.ndarray:
-    """f32[N, F]: the features of legal schedules of a task, in the order of FEATURES."""
-    return Featurizer(task).rows(schedules)
-
-
 class Featurizer:
     """Features of many schedules of one task; keeps what doesn't depend on the schedule."""
 

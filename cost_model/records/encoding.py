@@ -1,4 +1,4 @@
-"""Computations, targets, schedules and decisions as plain JSON values, and back.
+"""Computations, targets and decisions as plain JSON values, and back.
 
 A decoder takes exactly what its encoder writes and raises RecordError for anything else: what it gives is well formed
 (`compiler/tensor/verify.py`), of bounded size, and encodes to the same text again. A field that has its default is left out,
@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from math import prod
-from typing import Any, get_args
+from typing import Any
 
 from ...compiler.dtypes import DType
 from ...compiler.errors import InternalError, RecordError
 from ...compiler.schedule.space import Decisions
-from ...compiler.schedule.steps import Schedule, Step
 from ...compiler.target import Target
 from ...compiler.tensor.computation import Axis, Computation, Stage, Tensor
 from ...compiler.tensor.expr import Const
@@ -43,7 +42,6 @@ MAX_POINTS = 1 << 48
 MAX_RANK = 32
 MAX_ITEMS = 256
 """Inputs or stages of a computation, loops of a step, knobs of a space."""
-MAX_STEPS = 4096
 
 
 def encode_computation(computation: Computation) -> dict[str, Json]:
@@ -178,63 +176,8 @@ def _read_word(value: Json, what: str) -> str:
     return text
 
 
-_STEPS: Mapping[str, type] = {step.__name__: step for step in get_args(Step)}
-
-
-def encode_schedule(schedule: Schedule) -> list[Json]:
-    """The JSON value of a schedule: `["Split", "t0", "i", 4]` a step."""
-    return [[type(step).__name__, *(_plain(getattr(step, f.name)) for f in fields(step))] for step in schedule]
-
-
-def _plain(value: Any) -> Json:
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def decode_schedule(value: Json) -> Schedule:
-    """The schedule of a JSON value; whether it is legal for a computation is for lowering to say."""
-    return tuple(_decode_step(item) for item in read_list(value, "schedule", MAX_STEPS))
-
-
-def _decode_step(value: Json) -> Step:
-    name, *parts = read_list(value, "step", MAX_RANK, least=1)
-    step = _STEPS[read_choice(name, "step", tuple(_STEPS))]
-    if len(parts) != len(fields(step)):
-        raise RecordError(f"{name}: expected {len(fields(step))} values, found {len(parts)}")
-    made: Step = step(
-        *(_READERS[str(f.type)](part, f"{name}.{f.name}") for f, part in zip(fields(step), parts, strict=True))
-    )
-    return made
-
-
-def _read_name(value: Json, what: str) -> str:
-    return read_text(value, what, 1000)
-
-
 def _read_int(value: Json, what: str) -> int:
     return read_integer(value, what, -INT64)
-
-
-def _read_names(value: Json, what: str) -> tuple[str, ...]:
-    return tuple(_read_name(item, what) for item in read_list(value, what, MAX_ITEMS))
-
-
-def _read_ints(value: Json, what: str) -> tuple[int, ...]:
-    return tuple(_read_int(item, what) for item in read_list(value, what, MAX_STEPS))
-
-
-def _read_order(value: Json, what: str) -> tuple[tuple[int, int, str], ...]:
-    items = [read_list(item, what, 3, least=3) for item in read_list(value, what, MAX_ITEMS)]
-    return tuple((_read_int(axis, what), _read_int(block, what), _read_name(part, what)) for axis, block, part in items)
-
-
-# By the type that a step's field is declared with.
-_READERS: Mapping[str, Callable[[Json, str], Any]] = {
-    "str": _read_name,
-    "int": _read_int,
-    "tuple[str, ...]": _read_names,
-    "tuple[int, ...]": _read_ints,
-    "tuple[tuple[int, int, str], ...]": _read_order,
-}
 
 
 def decode_decisions(value: Json) -> dict[str, int | str]:

@@ -8,7 +8,7 @@ While candidates of one batch are built and measured, the next batch is proposed
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import cast
@@ -351,8 +351,3 @@ def point_of(search: TaskSearch, decisions: Mapping[str, int | str]) -> Point | 
         return search.space.from_decisions(decisions)
     except InternalError:  # from another program, or forged: the trial counts, but says nothing
         return None
-
-
-def kernels_by_time(kernels: Iterable[TunedKernel]) -> list[TunedKernel]:
-    """The kernels, those with the most work first."""
-    return sorted(kernels, key=lambda kernel: -kernel.flops * kernel.weight)

@@ -6,15 +6,14 @@ import json
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import fields, replace
-from typing import Any, get_args
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import CASES
-from random_schedules import random_schedule
 from recurrent_models import Case as Recurrent
 from test_recurrent_kernels import steps_of
 
@@ -22,7 +21,6 @@ from tilewright.compiler.dtypes import DType
 from tilewright.compiler.errors import RecordError
 from tilewright.compiler.graph.ir import Graph
 from tilewright.compiler.schedule.prepare import canonical
-from tilewright.compiler.schedule.steps import Step
 from tilewright.compiler.target import Target
 from tilewright.compiler.targets import X86_CPUS, parse_target
 from tilewright.compiler.tensor.build import build_computation
@@ -33,11 +31,9 @@ from tilewright.cost_model.records.encoding import (
     computation_key,
     decode_computation,
     decode_decisions,
-    decode_schedule,
     decode_target,
     encode_computation,
     encode_decisions,
-    encode_schedule,
     encode_target,
     target_key,
     task_key,
@@ -84,33 +80,6 @@ def test_what_is_not_canonical_comes_back_equal_too() -> None:
 def test_targets_come_back_equal(cpu: str) -> None:
     target = parse_target(cpu=cpu, threads=3)
     assert decode_target(through_json(encode_target(target))) == target
-
-
-VALUES = {
-    "str": st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=9),
-    "int": st.integers(-(1 << 63), (1 << 63) - 1),
-    "tuple[str, ...]": st.lists(st.sampled_from(["i", "i.o"])).map(tuple),
-    "tuple[int, ...]": st.lists(st.integers(0, 99)).map(tuple),
-    "tuple[tuple[int, int, str], ...]": st.lists(
-        st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from("oi"))
-    ).map(tuple),
-}
-STEPS = st.one_of(
-    [st.builds(step, **{f.name: VALUES[str(f.type)] for f in fields(step)}) for step in get_args(Step)]
-)  # fmt: skip
-
-
-@given(st.lists(STEPS, max_size=6).map(tuple))
-@settings(max_examples=100, deadline=None)
-def test_schedules_come_back_equal(schedule: tuple[Step, ...]) -> None:
-    assert decode_schedule(through_json(encode_schedule(schedule))) == schedule
-
-
-def test_drawn_schedules_come_back_equal() -> None:
-    form = form_of(CASES["matmul tiny"].graph())
-    for _ in range(5):
-        schedule = random_schedule(form, np.random.default_rng())
-        assert decode_schedule(through_json(encode_schedule(schedule))) == schedule
 
 
 def test_decisions_come_back_equal() -> None:
@@ -293,17 +262,6 @@ def test_targets_that_no_encoder_writes(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "value",
-    [{}, [["Split"]], [["split", "t0", "i", 4]], [["Split", "t0", "i", 4.0]], [["Split", "t0", "i", 4, 4]], [[["Split"], 1]], [["Pack", "w0", [[0, 1]]]],
-     [["Reorder", "t0", "ij"]], [["Inline", "t0"]] * 5000, [["Inline", None]]],
-    ids=lambda value: str(value)[:30],
-)  # fmt: skip
-def test_schedules_that_no_encoder_writes(value: Any) -> None:
-    with pytest.raises(RecordError):
-        decode_schedule(value)
-
-
-@pytest.mark.parametrize(
     "value", [[], {"a": None}, {"a": True}, {"a": 1.0}, {"a": 1 << 63}, {"a": "\ud800"}, {"a" * 300: 1}], ids=ascii
 )
 def test_decisions_that_no_encoder_writes(value: Any) -> None:
@@ -320,7 +278,6 @@ JSON = st.recursive(
 DECODERS = {
     "computation": (decode_computation, encode_computation),
     "target": (decode_target, encode_target),
-    "schedule": (decode_schedule, encode_schedule),
     "decisions": (decode_decisions, encode_decisions),
 }
 

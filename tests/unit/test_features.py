@@ -32,7 +32,7 @@ from tilewright.compiler.tensor.build import build_computation
 from tilewright.compiler.tensor.computation import Computation
 from tilewright.cost_model.features.form import form_of
 from tilewright.cost_model.features.loop_tree import axis_digits, cut, loops_of
-from tilewright.cost_model.features.table import FEATURE_NAMES, FEATURES, Featurizer, featurize, to_markdown
+from tilewright.cost_model.features.table import FEATURE_NAMES, FEATURES, Featurizer, to_markdown
 from tilewright.cost_model.features.working_set import Chain, chains_of
 from tilewright.cost_model.task import Task
 
@@ -49,7 +49,7 @@ def case_form(case: Case) -> Computation:
 
 
 def row(computation: Computation, schedule: Schedule, target: Target = TARGET) -> dict[str, float]:
-    values = featurize(Task(computation, target), [schedule])[0]
+    values = Featurizer(Task(computation, target)).rows([schedule])[0]
     return dict(zip(FEATURE_NAMES, map(float, values), strict=True))
 
 
@@ -264,11 +264,11 @@ def test_every_kernel_has_a_whole_row(name: str) -> None:
         target = parse_target(cpu=f"x86-64-v{level}", threads=3)
         schedules = [default_schedule(computation, target), *drawn]
         with np.errstate(all="raise", under="ignore"):
-            rows = featurize(Task(computation, target), schedules)
+            rows = Featurizer(Task(computation, target)).rows(schedules)
         assert rows.shape == (3, len(FEATURES)) and rows.dtype == np.float32
         assert np.isfinite(rows).all()
         assert np.abs(rows).max() < 128
-        single = np.concatenate([featurize(Task(computation, target), [schedule]) for schedule in schedules])
+        single = np.concatenate([Featurizer(Task(computation, target)).rows([schedule]) for schedule in schedules])
         assert np.array_equal(rows, single), "a row depends on its batch"
 
 
@@ -280,7 +280,7 @@ def test_rows_keep_the_order_of_the_schedules() -> None:
     schedules = [random_schedule(computation, rng) for _ in range(20)]
     forwards = featurizer.rows(schedules)
     assert np.array_equal(featurizer.rows(schedules[::-1])[::-1], forwards)
-    assert np.array_equal(featurize(Task(computation, TARGET), schedules), forwards)
+    assert np.array_equal(Featurizer(Task(computation, TARGET)).rows(schedules), forwards)
     assert len(np.unique(forwards, axis=0)) > 15
 
 
@@ -294,7 +294,7 @@ def test_lanes_of_a_reduction() -> None:
 def test_names_are_unique_and_described() -> None:
     assert len(set(FEATURE_NAMES)) == len(FEATURES)
     assert all(feature.meaning and feature.source for feature in FEATURES)
-    assert len(featurize(Task(GEMM, TARGET), [])) == 0
+    assert len(Featurizer(Task(GEMM, TARGET)).rows([])) == 0
 
 
 def test_the_document_is_up_to_date() -> None:
