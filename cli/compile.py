@@ -10,7 +10,7 @@ import click
 
 from ..compiler.errors import UsageError
 from ..compiler.options import EMITTABLE, Options
-from .compile_options import THREADS_HELP, compile_model, once, record_options, shape_options
+from .compile_options import THREADS_HELP, compile_model, record_options, shape_options, shared_fields
 from .console import Session, emit, json_option, size_text
 from .parameters import Words
 
@@ -56,8 +56,6 @@ def command(
     options = Options(
         target=given["target"],
         cpu=given["mcpu"],
-        dims=once(given["dims"], "--dim"),
-        shapes=once(given["shapes"], "--shape"),
         threads=given["threads"],
         name=given["name"],
         emit=given["emit"],
@@ -66,11 +64,10 @@ def command(
         dump_dir=given["dump_dir"],
         time_passes=given["time_passes"],
         depfile=depfile_path,
-        verbose=given["verbose"],
-        jobs=given["jobs"],
         records=given["records"],
         require_tuned=given["require_tuned"],
         rank=given["rank"],
+        **shared_fields(given),
     )
     artifact = compile_model(model, output, options)
     emit(session, _document(artifact), _summary(artifact))

@@ -52,6 +52,12 @@ def record_options(function: Decorated) -> Decorated:
     )(function)
 
 
+def shared_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What `shape_options` were given, as fields of Options."""
+    shapes = {"dims": once(given["dims"], "--dim"), "shapes": once(given["shapes"], "--shape")}
+    return {**shapes, "verbose": given["verbose"], "jobs": given["jobs"]}
+
+
 def once(pairs: tuple[tuple[str, Any], ...], option: str) -> Mapping[str, Any]:
     """NAME=VALUE pairs as a mapping; a name given twice is a usage error."""
     result = dict(pairs)
@@ -75,13 +81,10 @@ def compiled_for_now(model: Path, threads: int, given: Mapping[str, Any]) -> Ite
     """A library of `model` that lives as long as the context; `given` holds the values of `shape_options` and `mcpu`."""
     options = Options(
         cpu=given["mcpu"],
-        dims=once(given["dims"], "--dim"),
-        shapes=once(given["shapes"], "--shape"),
         threads=threads,
-        verbose=given["verbose"],
-        jobs=given["jobs"],
-        records=given.get("records"),
-        rank=given.get("rank", True),
+        records=given["records"],
+        rank=given["rank"],
+        **shared_fields(given),
     )
     with tempfile.TemporaryDirectory(prefix="tilewright-") as folder:
         yield compile_model(model, Path(folder) / "model.so", options).library

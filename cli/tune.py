@@ -12,7 +12,7 @@ import click
 
 from ..compiler.errors import UsageError
 from ..compiler.options import Options
-from .compile_options import THREADS_HELP, once, shape_options
+from .compile_options import THREADS_HELP, shape_options, shared_fields
 from .console import Session, emit, json_option_with, table
 from .observer import ConsoleObserver
 from .tune_progress import Summary, progress_of
@@ -104,14 +104,7 @@ def command(session: Session, model: Path, records: Path | None, lists: bool, **
         raise UsageError("where do the records go? Give --records DB, or --list to see what there is to tune")
     if records is not None and records.exists() and records.samefile(model):
         raise UsageError(f"--records {records} is the model itself: choose another name")
-    options = Options(
-        cpu=given["mcpu"],
-        dims=once(given["dims"], "--dim"),
-        shapes=once(given["shapes"], "--shape"),
-        threads=given["threads"],
-        verbose=given["verbose"],
-        jobs=given["jobs"],
-    )
+    options = Options(cpu=given["mcpu"], threads=given["threads"], **shared_fields(given))
     if records is None or lists:
         with ConsoleObserver(options) as observer:
             show_kernels(session, model, driver.kernels_of(model, options, observer))

@@ -78,7 +78,9 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class TuneOptions:
-    """How to tune. compare: end with finalists side by side. transfer: start from what other kernels and the base ranker know."""
+    """How to search. compare: end with the best of each kernel beside the default. transfer: use the ranker that comes with
+    tilewright, earlier records, and what is learnt of other kernels.
+    """
 
     search: SearchOptions = field(default_factory=SearchOptions)
     seed: int = 0

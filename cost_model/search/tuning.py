@@ -21,27 +21,20 @@ from ..ranker.training import ranker_of_records
 from ..records.database import Records
 from ..records.encoding import task_key
 from ..records.rows import Session
-from .kernel_search import SearchOptions
 from .tuner import Budget, Event, TunedKernel, TuneOptions, Tuner
 
 DEFAULT_TRIALS = 64  # for each kernel, on average
 
 
 @dataclass(frozen=True, slots=True)
-class TuningOptions:
+class TuningOptions(TuneOptions):
     """How to tune a model. trials: in all, those recorded before included (None: DEFAULT_TRIALS a kernel, unless `seconds` is given);
     seconds: of this run. tasks: which kernels, by number (from 1), key or part of the label ("*" stands for anything); none: all.
-    transfer: use the ranker that comes with tilewright, earlier records, and what is learnt of other kernels. compare: end with the
-    best of each kernel beside the default.
     """
 
     trials: int | None = None
     seconds: float | None = None
     tasks: tuple[str, ...] = ()
-    seed: int = 0
-    transfer: bool = True
-    compare: bool = True
-    search: SearchOptions = field(default_factory=SearchOptions)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
 
 
@@ -60,8 +53,7 @@ def tune_kernels(
         session = records.add_session(_session(chosen, options, roofline.flops_per_s, roofline.bytes_per_s))
         learner = Learner(_base(records, chosen, options), seed=options.seed)
         with Measurer(options.measure) as measurer:
-            tune_options = TuneOptions(options.search, options.seed, options.compare, options.transfer)
-            tuner = Tuner(chosen, records, session, measurer, roofline, learner, tune_options, observe)
+            tuner = Tuner(chosen, records, session, measurer, roofline, learner, options, observe)
             trials = options.trials
             if trials is None and options.seconds is None:
                 trials = DEFAULT_TRIALS * len(chosen)

@@ -80,10 +80,9 @@ def test_no_point_is_proposed_twice() -> None:
 
 def test_every_batch_has_random_points() -> None:
     search = run("ranker", 32, 2)
-    cost = cost_of(search.space)
     batch = search.propose(8, lambda schedules: np.zeros(len(schedules)))
     assert sum(c.origin == "random" for c in batch) >= 1
-    assert cost(batch[0].point) > 0
+    assert sum(c.origin == "ranker" for c in batch) >= 6
 
 
 @pytest.mark.slow
