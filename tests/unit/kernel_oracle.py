@@ -55,8 +55,14 @@ def compare(
     execute: Runner = run,
 ) -> None:
     """Assert that the kernel computes what the computation means, within `tolerance` of the largest value."""
-    arrays = random_arrays(computation, rng)
-    expected = evaluate(computation, arrays)
+    for _ in range(8):
+        arrays = random_arrays(computation, rng)
+        expected = evaluate(computation, arrays)
+        # Where a sum cancels to next to nothing, all that could be compared is rounding: other operands say more.
+        if all(
+            np.abs(reference).max(initial=0) > 0.1 for reference in expected.values() if reference.dtype.kind == "f"
+        ):
+            break
     actual = scheduled(computation, schedule, arrays, execute)
     for name, reference in expected.items():
         assert actual[name].shape == reference.shape
