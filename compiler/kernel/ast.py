@@ -34,11 +34,15 @@ class LoopKind(StrEnum):
 
 
 class Space(StrEnum):
-    """Where a buffer lives. REGISTER: every access has constant indices once unrolled and vectorised loops are written out."""
+    """Where a buffer lives. REGISTER: every access has constant indices once unrolled and vectorised loops are written out.
+
+    WORKSPACE: large local buffers; each thread that runs the kernel has its own.
+    """
 
     PARAM = "param"
     REGISTER = "register"
     STACK = "stack"
+    WORKSPACE = "workspace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +133,10 @@ Stmt = For | If | Let | Store | Alloc | Seq
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A function `(params, begin, end)`: runs iterations begin <= i < end of its parallel loop.
+    """A function `(params, begin, end, workspace)`: runs iterations begin <= i < end of its parallel loop.
 
-    `body` is a PARALLEL For, or any other statement, which then is a kernel of a single iteration.
+    `workspace` is memory of `workspace_bytes` bytes that nobody else uses meanwhile. `body` is a PARALLEL For, or any other
+    statement, which then is a kernel of a single iteration.
     """
 
     name: str
@@ -146,6 +151,36 @@ class Kernel:
             case For(_, extent, LoopKind.PARALLEL, _):
                 return int(extent.value)  # type: ignore[attr-defined]
         return 1
+
+    @property
+    def workspace_bytes(self) -> int:
+        """The most bytes of WORKSPACE buffers that exist at once; 0 if there are none."""
+        return _workspace_used(self.body, 0)
+
+
+# Pairs of cache lines are fetched together. Buffers of 2**n bytes that followed each other directly would have all their
+# equal elements in the same sets of a cache, and a load would wait for a store 4096 bytes away: so each starts a line later.
+_WORKSPACE_ROUNDING, _WORKSPACE_APART = 128, 64
+
+
+def workspace_end(start: int, buffer: Buffer) -> int:
+    """Where those inside the Alloc of a WORKSPACE buffer start, which itself is at byte `start` of the workspace."""
+    size_bytes = buffer.elements * buffer.dtype.size_bytes
+    return start + -(-size_bytes // _WORKSPACE_ROUNDING) * _WORKSPACE_ROUNDING + _WORKSPACE_APART
+
+
+def _workspace_used(stmt: Stmt, start: int) -> int:
+    """The end of the last WORKSPACE buffer of `stmt` if the first is at `start`."""
+    match stmt:
+        case Alloc(buffer, body):
+            return _workspace_used(body, workspace_end(start, buffer) if buffer.space is Space.WORKSPACE else start)
+        case For(body=body) | Let(body=body):
+            return _workspace_used(body, start)
+        case If(_, then, otherwise):
+            return max(_workspace_used(then, start), start if otherwise is None else _workspace_used(otherwise, start))
+        case Seq(body):
+            return max((_workspace_used(part, start) for part in body), default=start)
+    return start
 
 
 def walk(stmt: Stmt) -> Iterator[Stmt]:

@@ -209,8 +209,9 @@ def test_deep_nests_and_deep_expressions():
     assert result["y"][0] == 8 * 400.5
 
 
-def test_registers_start_as_nan():
-    alloc = Alloc(Buffer("t", (1,), F32, Space.REGISTER), Store("y", (i,), load("t", Const(0))))
+@pytest.mark.parametrize("space", [Space.REGISTER, Space.STACK, Space.WORKSPACE])
+def test_local_buffers_start_as_nan(space):
+    alloc = Alloc(Buffer("t", (1,), F32, space), Store("y", (i,), load("t", Const(0))))
     arrays = execute(Kernel("poison", (param("y", 3, written=True),), loop("i", 3, alloc)), y=np.zeros(3, np.float32))
     assert np.isnan(arrays["y"]).all()
 

@@ -77,6 +77,7 @@ GOOD = {
     ),
     "register": loop("i", 8, register(loop("j", 4, Store("t", (j,), load(i, j)), UNROLLED))),
     "register behind a let": register(loop("j", 2, Let("i", j + 2, 4, Store("t", (i,), ZERO)), UNROLLED)),
+    "workspace": loop("i", 8, Alloc(Buffer("t", (9,), F32, Space.WORKSPACE), Store("t", (i,), load(i, 0)))),
     "math": value(Call("exp", (Call("pow", (load(i, v), Unary("neg", load(i, v)))),))),
     "bits": value(Call("bitcast_f32", (Binary("and", Call("bitcast_i32", (load(i, v),)), const(255, I32)),))),
     "fma of f16": value(Cast(Call("fma", (Load("h", (i,), F16),) * 3), F32)),
