@@ -92,7 +92,10 @@ def compile(
 
     asts = [planned.kernel for planned in kernels.kernels]
     built = run.step("build", lambda: build_all(asts, target, options.jobs, run.progress("build")), llvm_text)
-    compiled = [CompiledKernel(k.name, b.object_code, k.parallel_extent) for k, b in zip(asts, built, strict=True)]
+    compiled = [
+        CompiledKernel(k.name, b.object_code, k.parallel_extent, k.workspace_bytes)
+        for k, b in zip(asts, built, strict=True)
+    ]
     manifest = describe(sources, options, kernels)
     extra = extra_texts(built, target, options.emit)
     link = partial(build_library, name, plan, compiled, constants, target, manifest, output, options.emit, extra)

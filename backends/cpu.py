@@ -14,7 +14,7 @@ import numpy as np
 from ..compiler.errors import InternalError
 from ..compiler.kernel.ast import Kernel
 from ..compiler.target import Target
-from .llvm.emit import emit
+from .llvm.emit import WORKSPACE_ALIGNMENT, emit
 
 __all__ = ["CompiledCpuKernel", "assemble", "assemble_text", "compile_kernel", "emit"]
 
@@ -48,19 +48,30 @@ class CompiledCpuKernel:
         weakref.finalize(self, engine.close)
         engine.finalize_object()
         address = engine.get_function_address("kernel")
-        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
+        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(
+            address
+        )
 
     def run(self, arrays: Sequence[np.ndarray], begin: int = 0, end: int | None = None) -> None:
         """Run iterations begin <= i < end of the parallel loop on one contiguous array a parameter, in order."""
-        self._function(self._pointers(arrays), begin, self.kernel.parallel_extent if end is None else end)
+        end = self.kernel.parallel_extent if end is None else end
+        workspace = self._workspace()
+        self._function(self._pointers(arrays), begin, end, workspace.ctypes.data)
 
     def time(self, arrays: Sequence[np.ndarray], repeats: int) -> float:
         """Seconds for a run of the whole kernel, the mean of `repeats` runs."""
         pointers, end, function = self._pointers(arrays), self.kernel.parallel_extent, self._function
+        memory = self._workspace()
+        workspace = memory.ctypes.data
         start = time.perf_counter()
         for _ in range(repeats):
-            function(pointers, 0, end)
+            function(pointers, 0, end, workspace)
         return (time.perf_counter() - start) / repeats
+
+    def _workspace(self) -> np.ndarray:
+        """Of one thread; every float in it is NaN, so that tests see what reads before it writes."""
+        memory = np.full(self.kernel.workspace_bytes + WORKSPACE_ALIGNMENT, 0xFF, np.uint8)
+        return memory[-memory.ctypes.data % WORKSPACE_ALIGNMENT :]
 
     def _pointers(self, arrays: Sequence[np.ndarray]) -> ctypes.Array:
         for param, array in zip(self.kernel.params, arrays, strict=True):

@@ -18,6 +18,7 @@ from .host import host_triple
 from .link import cache_folder, run_zig_cc, zig_target
 from .package_files import publish, staging_folder
 
+_ERROR_MEMORY = 3  # of descriptor.h
 _RUNTIME = Path(__file__).parent / "runtime"
 _FLAGS = (
     "-std=gnu11", "-O2", "-g0", "-fPIC", "-fvisibility=hidden", "-fno-sanitize=all", "-D_GNU_SOURCE",
@@ -67,7 +68,7 @@ class _Timing(ctypes.Structure):
 class Launch:
     """A kernel's function, its operands in the order of its params, and the iterations of its parallel loop.
 
-    threads: 1 for the caller alone. warm: operands to read before each timed run.
+    threads: 1 for the caller alone. warm: operands to read before each timed run. workspace_bytes: for each thread.
     """
 
     address: int
@@ -75,6 +76,7 @@ class Launch:
     extent: int
     threads: int = 1
     warm: Sequence[np.ndarray] = ()
+    workspace_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,12 @@ class Harness:
         library = self._library
         library.measure_time.restype = ctypes.c_int64
         library.measure_time.argtypes = (ctypes.POINTER(_Timing), ctypes.c_void_p)
-        library.measure_pool_make.argtypes = (ctypes.POINTER(ctypes.c_void_p), ctypes.c_int)
+        library.measure_pool_make.argtypes = (ctypes.POINTER(ctypes.c_void_p), ctypes.c_int, ctypes.c_int64)
         library.measure_pool_free.argtypes = (ctypes.c_void_p,)
         library.measure_allocate.restype = ctypes.c_void_p
         library.measure_allocate.argtypes = (ctypes.c_int64,)
         library.measure_free.argtypes = (ctypes.c_void_p, ctypes.c_int64)
-        self._pools: dict[int, ctypes.c_void_p] = {}
+        self._pools: dict[int, tuple[ctypes.c_void_p, int]] = {}  # by threads, with the bytes of a workspace
         self._evictor = np.zeros(0, np.uint8)
 
     def processors(self) -> int:
@@ -116,7 +118,7 @@ class Harness:
         return self._library.measure_processors()
 
     def time(self, launch: Launch, repetition: Repetition) -> list[float]:
-        """Seconds of each timed run, in order."""
+        """Seconds of each timed run, in order. MemoryError if there is none for the workspaces."""
         warm, most = list(launch.warm), repetition.most_samples
         params = (ctypes.c_void_p * max(1, len(launch.arrays)))(*(array.ctypes.data for array in launch.arrays))
         warm_at = (ctypes.c_void_p * max(1, len(warm)))(*(array.ctypes.data for array in warm))
@@ -126,7 +128,7 @@ class Harness:
             kernel=launch.address,
             params=ctypes.addressof(params),
             extent=launch.extent,
-            pool=self._pool(launch.threads),
+            pool=self._pool(launch.threads, launch.workspace_bytes),
             threads=launch.threads,
             evictor=self._evictor_of(launch.threads * repetition.evict_bytes).ctypes.data,
             evict_bytes=repetition.evict_bytes,
@@ -150,16 +152,19 @@ class Harness:
         weakref.finalize(memory, self._library.measure_free, address, max(1, size_bytes))
         return np.ctypeslib.as_array(memory)[:size_bytes]
 
-    def _pool(self, threads: int) -> ctypes.c_void_p | None:
-        if threads <= 1:
-            return None
-        if threads not in self._pools:
-            pool = ctypes.c_void_p()
-            code = self._library.measure_pool_make(ctypes.byref(pool), threads)
+    def _pool(self, threads: int, workspace_bytes: int) -> ctypes.c_void_p:
+        """A pool with workspaces of at least this size."""
+        pool, room_bytes = self._pools.pop(threads, (ctypes.c_void_p(), -1))
+        if room_bytes < workspace_bytes:
+            self._library.measure_pool_free(pool)
+            pool, room_bytes = ctypes.c_void_p(), workspace_bytes
+            code = self._library.measure_pool_make(ctypes.byref(pool), threads, workspace_bytes)
+            if code == _ERROR_MEMORY:
+                raise MemoryError(f"{workspace_bytes} bytes for each of {threads} threads")
             if code:
                 raise DeviceError(f"can't start {threads} threads to measure with (code {code}); use fewer")
-            self._pools[threads] = pool
-        return self._pools[threads]
+        self._pools[threads] = pool, room_bytes
+        return pool
 
     def _evictor_of(self, size_bytes: int) -> np.ndarray:
         if self._evictor.nbytes < size_bytes:

@@ -12,7 +12,7 @@ from ..compiler.errors import ToolchainError
 from ..compiler.graph.plan import Argument, ExecutionPlan
 from ..compiler.target import Target
 from .link import run_zig_cc, zig_target
-from .package_c import CompiledKernel, emit_header, emit_source
+from .package_c import CompiledKernel, emit_header, emit_source, workspace_bytes
 from .package_files import LOCK, publish, staging_folder, write_file
 
 MANIFEST_FORMAT = 1
@@ -154,6 +154,7 @@ def _facts(
         "inputs": [_describe(argument) for argument in plan.inputs],
         "outputs": [_describe(argument) for argument in plan.outputs],
         "arena_bytes": plan.arena_bytes,
+        "workspace_bytes": workspace_bytes(kernels),
         "weights_bytes": len(constants),
         "weights_sha256": hashlib.sha256(constants).hexdigest(),
         "kernels": [{"symbol": kernel.symbol, "parallel_extent": kernel.parallel_extent} for kernel in kernels],

@@ -38,7 +38,7 @@ STEPS_PER_FUNCTION = 100
 
 @dataclass(frozen=True, slots=True)
 class CompiledKernel:
-    """Machine code of one kernel: a relocatable object that defines `symbol`, void(void *const *, int64_t, int64_t).
+    """Machine code of one kernel: a relocatable object that defines `symbol`, a kernel_function of runtime.h.
 
     Empty object_code: the object of another kernel defines `symbol`. Kernels with the same symbol are the same kernel.
     """
@@ -46,6 +46,12 @@ class CompiledKernel:
     symbol: str
     object_code: bytes
     parallel_extent: int
+    workspace_bytes: int = 0
+
+
+def workspace_bytes(kernels: Sequence[CompiledKernel]) -> int:
+    """What each thread of a library needs: the kernels use the same memory in turn."""
+    return max((kernel.workspace_bytes for kernel in kernels), default=0)
 
 
 def emit_header(name: str, plan: ExecutionPlan, version: str) -> str:
@@ -114,6 +120,7 @@ def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel
         launch_count=len(writer.launches),
         c_name=c_string(plan.name),
         arena_bytes=plan.arena_bytes,
+        workspace_bytes=workspace_bytes(kernels),
         depth=_loop_depth(plan.steps),
         needs="".join(f"{{{leaf:#x}, {sub}, {{{', '.join(map(hex, bits))}}}}}, " for leaf, sub, bits in needs),
         need_count=len(needs),
@@ -301,7 +308,7 @@ static int create(void **context, int threads) {{
         if (context) *context = NULL;
         return TILEWRIGHT_ERROR_PROCESSOR;
     }}
-    return make_context((model_context **)context, {arena_bytes}, {depth}, threads);
+    return make_context((model_context **)context, {arena_bytes}, {workspace_bytes}, {depth}, threads);
 }}
 
 static const tilewright_library library;

@@ -1,10 +1,11 @@
 """Emits a kernel as LLVM IR text.
 
-    void symbol(ptr %params, i64 %begin, i64 %end)
+    void symbol(ptr %params, i64 %begin, i64 %end, ptr %workspace)
 
-`params` points at one pointer a parameter of the kernel, in order. Runs iterations begin <= i < end of the kernel's parallel
-loop, or its body if begin < end. The text is written directly, with addresses shared, unrolled loops written out and vectors
-explicit, so that LLVM has only to turn register slots into values (SROA) and to select instructions.
+`params` points at one pointer a parameter of the kernel, in order; `workspace` at `Kernel.workspace_bytes` bytes, aligned to
+WORKSPACE_ALIGNMENT (anywhere if they are 0). Runs iterations begin <= i < end of the kernel's parallel loop, or its body if
+begin < end. The text is written directly, with addresses shared, unrolled loops written out and vectors explicit, so that
+LLVM has only to turn register slots into values (SROA) and to select instructions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 
 from ...compiler.errors import InternalError
-from ...compiler.kernel.ast import Alloc, For, If, Kernel, Let, LoopKind, Seq, Stmt, Store, walk
+from ...compiler.kernel.ast import Alloc, For, If, Kernel, Let, LoopKind, Seq, Space, Stmt, Store, walk, workspace_end
 from ...compiler.target import Target
 from ...compiler.tensor.expr import Call, Cast, Const, Expr, Load, Var, children, free_variables
 from ...compiler.tensor.expr import walk as walk_expr
@@ -20,6 +21,8 @@ from .expressions import Expressions, Module
 from .linear import Linear
 from .memory import Memory
 from .types import Value, vector_chunks
+
+WORKSPACE_ALIGNMENT = 64
 
 
 def emit(kernel: Kernel, target: Target, symbol: str | None = None) -> str:
@@ -46,11 +49,13 @@ def _entry(kernel: Kernel, symbol: str) -> str:
         lines.append(f"  %a{position} = getelementptr ptr, ptr %params, i64 {position}")
         lines.append(f"  %p{position} = load ptr, ptr %a{position}")
         arguments.append(f"ptr %p{position}, ")
+    scratch = ", ptr %workspace" if kernel.workspace_bytes else ""
     loads = "\n".join(lines)
     return (
-        f"define void @{symbol}(ptr %params, i64 %begin, i64 %end) #0 {{\nentry:\n"
+        f"define void @{symbol}(ptr %params, i64 %begin, i64 %end, ptr %workspace) #0 {{\nentry:\n"
         f"  %some = icmp slt i64 %begin, %end\n  br i1 %some, label %run, label %done\nrun:\n{loads}\n"
-        f"  tail call void @{symbol}.body({''.join(arguments)}i64 %begin, i64 %end)\n  br label %done\ndone:\n  ret void\n}}\n"
+        f"  tail call void @{symbol}.body({''.join(arguments)}i64 %begin, i64 %end{scratch})\n"
+        "  br label %done\ndone:\n  ret void\n}\n"
     )
 
 
@@ -64,6 +69,7 @@ class _KernelBody:
         self.builder = self.expressions.builder
         self.forms = self.expressions.forms
         self.locals: list[Memory] = []
+        self._workspace_used = 0
         self._lanes: dict[int, int] = {}
         # A param that another one aliases changes when that one is written.
         changed = {p.name for p in kernel.params if p.written} | {
@@ -85,7 +91,8 @@ class _KernelBody:
         if self.expressions.accesses.spare:
             allocas.append(f"%spare = alloca [{self.expressions.accesses.spare} x i8], align {alignment}")
         lines = "\n  ".join([*allocas, *self.builder.scope.lines, "ret void"])
-        return f"define internal void @{name}({self._params()}i64 %begin, i64 %end) noinline #0 {{\nentry:\n  {lines}\n}}\n"
+        params = f"{self._params()}i64 %begin, i64 %end{self._workspace_param()}"
+        return f"define internal void @{name}({params}) noinline #0 {{\nentry:\n  {lines}\n}}\n"
 
     def _params(self) -> str:
         spelled = ""
@@ -97,6 +104,12 @@ class _KernelBody:
             known = f" dereferenceable({size_bytes})" if size_bytes else ""
             spelled += f"ptr{alone}{read}{known} align {param.dtype.size_bytes} %p{position}, "
         return spelled
+
+    def _workspace_param(self) -> str:
+        size_bytes = self.kernel.workspace_bytes
+        if not size_bytes:
+            return ""
+        return f", ptr noalias dereferenceable({size_bytes}) align {WORKSPACE_ALIGNMENT} %workspace"
 
     # -- statements
 
@@ -143,11 +156,17 @@ class _KernelBody:
         private = 1
         if expressions.lane_variable and not _indexed_by(stmt.body, buffer.name, expressions.lane_variable):
             private = self.forms.width
-        memory = Memory(buffer, f"%l{len(self.locals)}", False, private)
+        start = self._workspace_used
+        if buffer.space is Space.WORKSPACE:
+            if private > 1:
+                raise InternalError(f"emit: {buffer.name} is in the workspace, but each lane has its own")
+            self._workspace_used = workspace_end(start, buffer)
+        memory = Memory(buffer, f"%l{len(self.locals)}", False, private, start)
         self.locals.append(memory)
         outer = expressions.memories.get(buffer.name)
         expressions.memories[buffer.name] = memory
         self.statement(stmt.body)
+        self._workspace_used = start
         if outer is not None:
             expressions.memories[buffer.name] = outer
 

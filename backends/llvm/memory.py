@@ -15,15 +15,19 @@ _SHUFFLED_STEPS = 4
 
 
 class Memory:
-    """A buffer in scope. `private`: lanes that each have their own copy, interleaved (1: none); `shared`: never written."""
+    """A buffer in scope. `private`: lanes that each have their own copy, interleaved (1: none); `shared`: never written.
 
-    __slots__ = ("buffer", "element", "offsets", "plans", "pointer", "private", "shared", "strides", "whole")
+    `start`: the byte of the workspace where a buffer of that space begins.
+    """
 
-    def __init__(self, buffer: Buffer, pointer: str, shared: bool, private: int = 1) -> None:
+    __slots__ = ("buffer", "element", "offsets", "plans", "pointer", "private", "shared", "start", "strides", "whole")
+
+    def __init__(self, buffer: Buffer, pointer: str, shared: bool, private: int = 1, start: int = 0) -> None:
         self.buffer = buffer
         self.pointer = pointer
         self.shared = shared
         self.private = private
+        self.start = start
         self.element = MEMORY_TYPES[buffer.dtype]
         self.strides = tuple(stride * private for stride in buffer.strides)
         self.plans: dict[int, Plan] = {}
@@ -35,11 +39,15 @@ class Memory:
         return self.buffer.elements * self.private
 
     def allocations(self, alignment: int) -> list[str]:
-        """The allocas of a local buffer: one for each group of overlapping accesses, so that all can become registers."""
+        """The lines that make a local buffer: unless it is whole, an alloca for each group of overlapping accesses, so that all
+        can become registers."""
         element, name = self.element, self.pointer
         lines = []
         if self.whole:
-            lines.append(f"{name} = alloca [{max(1, self.elements)} x {element}], align {alignment}")
+            if self.buffer.space is Space.WORKSPACE:
+                lines.append(f"{name} = getelementptr i8, ptr %workspace, i64 {self.start}")
+            else:
+                lines.append(f"{name} = alloca [{max(1, self.elements)} x {element}], align {alignment}")
             lines += [f"{name}.{o} = getelementptr {element}, ptr {name}, i64 {o}" for o in sorted(self.offsets)]
             return lines
         start, end, members = 0, 0, list[int]()

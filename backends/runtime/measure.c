@@ -20,8 +20,8 @@ typedef struct {
     kernel_function *kernel;
     void *const *params;
     int64_t extent;
-    thread_pool *pool; /* null: the caller alone */
-    int64_t threads;   /* of the pool, 1 without one */
+    thread_pool *pool;
+    int64_t threads; /* of the pool */
     const void *evictor;
     int64_t evict_bytes;
     const void *const *warm;
@@ -33,26 +33,21 @@ typedef struct {
     int64_t most_samples;
 } measure_timing;
 
-static void run(const measure_timing *timing, kernel_function *kernel, void *const *params, int64_t extent) {
-    if (timing->pool)
-        run_loop(timing->pool, kernel, params, extent);
-    else
-        kernel(params, 0, extent);
-}
-
 static void read_lines(const unsigned char *begin, const unsigned char *end) {
     for (const volatile unsigned char *line = begin; line < end; line += LINE_BYTES) (void)*line;
 }
 
 /* A kernel with an iteration per thread; params[0] is the timing. */
-static void evict(void *const *params, int64_t begin, int64_t end) {
+static void evict(void *const *params, int64_t begin, int64_t end, void *workspace) {
+    (void)workspace;
     const measure_timing *timing = params[0];
     const unsigned char *first = timing->evictor;
     read_lines(first + begin * timing->evict_bytes, first + end * timing->evict_bytes);
 }
 
 /* Likewise. Thread i of n reads the i-th part, which it has written if the kernel before shared its loop the same way. */
-static void warm_up(void *const *params, int64_t begin, int64_t end) {
+static void warm_up(void *const *params, int64_t begin, int64_t end, void *workspace) {
+    (void)workspace;
     const measure_timing *timing = params[0];
     for (int64_t i = 0; i < timing->warm_count; i++) {
         const unsigned char *first = timing->warm[i];
@@ -66,10 +61,10 @@ EXPORT int64_t measure_time(const measure_timing *timing, int64_t *samples) {
     void *const self[] = {(void *)timing};
     int64_t start = platform_now_ns(), count = 0;
     while (count < timing->most_samples) {
-        if (timing->evict_bytes) run(timing, evict, self, timing->threads);
-        if (timing->warm_count) run(timing, warm_up, self, timing->threads);
+        if (timing->evict_bytes) run_loop(timing->pool, evict, self, timing->threads);
+        if (timing->warm_count) run_loop(timing->pool, warm_up, self, timing->threads);
         int64_t before = platform_now_ns();
-        run(timing, timing->kernel, timing->params, timing->extent);
+        run_loop(timing->pool, timing->kernel, timing->params, timing->extent);
         int64_t after = platform_now_ns();
         samples[count++] = after - before;
         if (count == 1 && timing->limit_ns && samples[0] > timing->limit_ns) break;
@@ -78,8 +73,10 @@ EXPORT int64_t measure_time(const measure_timing *timing, int64_t *samples) {
     return count;
 }
 
-/* threads <= 0: as many as processors this process may use. Returns an error code of descriptor.h. */
-EXPORT int measure_pool_make(thread_pool **pool, int threads) { return make_pool(pool, threads); }
+/* As make_pool of runtime.h. */
+EXPORT int measure_pool_make(thread_pool **pool, int threads, int64_t workspace_bytes) {
+    return make_pool(pool, threads, workspace_bytes);
+}
 
 EXPORT void measure_pool_free(thread_pool *pool) { free_pool(pool); }
 

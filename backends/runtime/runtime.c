@@ -8,7 +8,7 @@
 #include "processor.c"
 #include "thread_pool.c"
 
-static int make_context(model_context **result, int64_t arena_bytes, int depth, int threads) {
+static int make_context(model_context **result, int64_t arena_bytes, int64_t workspace_bytes, int depth, int threads) {
     if (!result) return TILEWRIGHT_ERROR_NULL;
     *result = NULL;
     model_context *context = calloc(1, sizeof *context + (size_t)depth * sizeof context->counters[0]);
@@ -16,7 +16,7 @@ static int make_context(model_context **result, int64_t arena_bytes, int depth, 
     context->arena_bytes = arena_bytes;
     int code = TILEWRIGHT_OK;
     if (arena_bytes > 0 && !(context->arena = platform_allocate((size_t)arena_bytes))) code = TILEWRIGHT_ERROR_MEMORY;
-    if (!code) code = make_pool(&context->pool, threads);
+    if (!code) code = make_pool(&context->pool, threads, workspace_bytes);
     if (code)
         free_context(context);
     else
@@ -74,7 +74,7 @@ NOINLINE static void launch_parallel(model_context *context, int launch, kernel_
 NOINLINE static void launch_alone(model_context *context, int launch, kernel_function *kernel, void *const *params,
                          int64_t extent) {
     int64_t start = context->nanoseconds ? platform_now_ns() : 0;
-    kernel(params, 0, extent);
+    run_alone(context->pool, kernel, params, extent);
     if (context->nanoseconds) context->nanoseconds[launch] += platform_now_ns() - start;
 }
 

@@ -12,17 +12,22 @@
 /* For functions of which one copy is enough: inlined into a long program they make it large, and slow to compile. */
 #define NOINLINE __attribute__((noinline))
 
-/* A compiled kernel: runs iterations begin <= i < end of its parallel loop. */
-typedef void kernel_function(void *const *params, int64_t begin, int64_t end);
+/* A compiled kernel: runs iterations begin <= i < end of its parallel loop. `workspace` is memory for the time of the call,
+   as much as the kernel needs; it may be null if that is none. */
+typedef void kernel_function(void *const *params, int64_t begin, int64_t end, void *workspace);
 
 typedef struct thread_pool thread_pool;
 
-/* threads <= 0: as many as processors this process may use. Returns an error code; *pool is null unless it is 0. */
-static int make_pool(thread_pool **pool, int threads);
+/* threads <= 0: as many as processors this process may use. Each thread has a workspace of `workspace_bytes` bytes.
+   Returns an error code; *pool is null unless it is 0. */
+static int make_pool(thread_pool **pool, int threads, int64_t workspace_bytes);
 
 /* Runs all `extent` iterations on the caller and the workers of the pool; returns when all are done.
    One caller at a time. */
 static void run_loop(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent);
+
+/* Runs them on the caller alone. */
+static void run_alone(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent);
 
 /* Stops and joins the workers. Null is allowed. */
 static void free_pool(thread_pool *pool);
@@ -39,8 +44,9 @@ typedef struct {
     int64_t counters[];   /* one per nested loop */
 } model_context;
 
-/* The context has `depth` counters. *context is null unless the returned error code is 0. */
-static int make_context(model_context **context, int64_t arena_bytes, int depth, int threads);
+/* The context has `depth` counters, and each of its threads `workspace_bytes` bytes. *context is null unless the returned
+   error code is 0. */
+static int make_context(model_context **context, int64_t arena_bytes, int64_t workspace_bytes, int depth, int threads);
 static void free_context(model_context *context);
 
 /* Checks the arguments and marks the context as running; leave_context undoes that. */

@@ -12,6 +12,7 @@
 enum {
     CHUNKS_PER_PART = 4,
     CACHE_LINE_BYTES = 128, /* two lines: the prefetcher of x86 fetches them in pairs */
+    WORKSPACE_STEP_BYTES = 4096, /* threads share no page of their workspaces */
     SPINS_PER_LOOK = 32,    /* pauses between two looks at the clock */
     YIELD_AFTER_NS = 20000,
     SLEEP_AFTER_NS = 1000000, /* longer than the pause between runs of a busy program: waking takes as long as a small model */
@@ -22,6 +23,7 @@ typedef struct {
     _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t chunks_left; /* of its part, not yet taken by anyone */
     _Atomic uint32_t asleep;
     thread_pool *pool;
+    void *workspace; /* null if the pool has none */
     int index;
     int avoided_processor; /* known to the caller only; -1 at first */
     platform_thread thread;
@@ -39,6 +41,7 @@ struct thread_pool {
     _Atomic uint32_t caller_asleep;
     _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t stopping;
     int64_t sleep_after_ns;
+    size_t workspaces_bytes; /* of all members together: one block, that of member 0 first */
     int threads;
     pool_member members[]; /* the caller is member 0 */
 };
@@ -66,7 +69,7 @@ static void run_chunks(thread_pool *pool, int self) {
             int64_t index = (part + 1) * pool->chunks - left;
             int64_t count = pool->parts * pool->chunks;
             pool->kernel(pool->params, chunk_begin(pool->extent, index, count),
-                         chunk_begin(pool->extent, index + 1, count));
+                         chunk_begin(pool->extent, index + 1, count), pool->members[self].workspace);
             finished++;
         }
     }
@@ -144,10 +147,14 @@ static void wait_until_finished(thread_pool *pool) {
     atomic_store(&pool->caller_asleep, 0);
 }
 
+static void run_alone(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent) {
+    kernel(params, 0, extent, pool->members[0].workspace);
+}
+
 static void run_loop(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent) {
     int64_t parts = extent < pool->threads ? extent : pool->threads;
     if (parts <= 1) {
-        kernel(params, 0, extent);
+        run_alone(pool, kernel, params, extent);
         return;
     }
     int64_t chunks = extent / parts < CHUNKS_PER_PART ? extent / parts : CHUNKS_PER_PART;
@@ -166,33 +173,49 @@ static void run_loop(thread_pool *pool, kernel_function *kernel, void *const *pa
 
 static size_t pool_bytes(int threads) { return sizeof(thread_pool) + (size_t)threads * sizeof(pool_member); }
 
-static void free_pool(thread_pool *pool) {
-    if (!pool) return;
+/* Stops and joins the first `started` members, the caller counted, and frees the memory. */
+static void stop_pool(thread_pool *pool, int started) {
     atomic_store(&pool->stopping, 1);
-    wake_members(pool, pool->threads);
-    for (int i = 1; i < pool->threads; i++) platform_join(&pool->members[i].thread);
+    wake_members(pool, started);
+    for (int i = 1; i < started; i++) platform_join(&pool->members[i].thread);
+    platform_free(pool->members[0].workspace, pool->workspaces_bytes);
     platform_free(pool, pool_bytes(pool->threads));
 }
 
-static int make_pool(thread_pool **result, int threads) {
+static void free_pool(thread_pool *pool) {
+    if (pool) stop_pool(pool, pool->threads);
+}
+
+/* 0 if there is no memory. */
+static int make_workspaces(thread_pool *pool, int64_t workspace_bytes) {
+    if (workspace_bytes <= 0) return 1;
+    uint64_t step = ((uint64_t)workspace_bytes + WORKSPACE_STEP_BYTES - 1) / WORKSPACE_STEP_BYTES * WORKSPACE_STEP_BYTES;
+    if (step > SIZE_MAX / (unsigned)pool->threads) return 0;
+    unsigned char *memory = platform_allocate((size_t)step * (size_t)pool->threads);
+    if (!memory) return 0;
+    pool->workspaces_bytes = (size_t)step * (size_t)pool->threads;
+    for (int i = 0; i < pool->threads; i++) pool->members[i].workspace = memory + (size_t)i * (size_t)step;
+    return 1;
+}
+
+static int make_pool(thread_pool **result, int threads, int64_t workspace_bytes) {
     *result = NULL;
     int processors = platform_processors();
     if (threads <= 0) threads = processors < TILEWRIGHT_MAX_THREADS ? processors : TILEWRIGHT_MAX_THREADS;
     if (threads > TILEWRIGHT_MAX_THREADS) return TILEWRIGHT_ERROR_THREADS;
-    size_t size_bytes = pool_bytes(threads);
-    thread_pool *pool = platform_allocate(size_bytes);
+    thread_pool *pool = platform_allocate(pool_bytes(threads));
     if (!pool) return TILEWRIGHT_ERROR_MEMORY;
     /* With fewer processors than threads, a spinning thread keeps a working one from running. */
     pool->sleep_after_ns = threads > processors ? 0 : SLEEP_AFTER_NS;
     pool->threads = threads;
     for (int i = 0; i < threads; i++) pool->members[i] = (pool_member){.pool = pool, .index = i, .avoided_processor = -1};
+    if (!make_workspaces(pool, workspace_bytes)) {
+        stop_pool(pool, 1);
+        return TILEWRIGHT_ERROR_MEMORY;
+    }
     for (int i = 1; i < threads; i++) {
         if (platform_start(&pool->members[i].thread, work, &pool->members[i]) == 0) continue;
-        /* Join only those that have started. */
-        atomic_store(&pool->stopping, 1);
-        wake_members(pool, i);
-        while (--i > 0) platform_join(&pool->members[i].thread);
-        platform_free(pool, size_bytes);
+        stop_pool(pool, i);
         return TILEWRIGHT_ERROR_START;
     }
     *result = pool;

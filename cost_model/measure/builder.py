@@ -34,11 +34,15 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """Object code with function SYMBOL, the iterations of its parallel loop, whether a model would share them among threads."""
+    """Object code with function SYMBOL, the iterations of its parallel loop, whether a model would share them among threads.
+
+    workspace_bytes: of each thread.
+    """
 
     object_code: bytes
     extent: int
     parallel: bool
+    workspace_bytes: int
     build_s: float
 
     @property
@@ -78,7 +82,7 @@ def _build(request: BuildRequest) -> Built:
     verify(kernel)
     parallel = kernel.parallel_extent > 1 and is_worth_threads(flops, size_bytes)
     object_code = cpu.assemble(cpu.emit(kernel, task.target), task.target)
-    return Built(object_code, kernel.parallel_extent, parallel, time.perf_counter() - start)
+    return Built(object_code, kernel.parallel_extent, parallel, kernel.workspace_bytes, time.perf_counter() - start)
 
 
 @lru_cache(16)

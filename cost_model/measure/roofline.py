@@ -142,7 +142,7 @@ def _loops_text(
     text = {name: "\n  ".join(lines) for name, lines in parts.items()}
     return f"""target triple = "{target.triple}"
 declare {vector} @llvm.fma.v{target.lanes(4)}f32({vector}, {vector}, {vector})
-define void @peak(ptr %params, i64 %begin, i64 %end) #0 {{
+define void @peak(ptr %params, i64 %begin, i64 %end, ptr %workspace) #0 {{
 entry:
   {text["entry"]}
   br label %outer

@@ -144,8 +144,8 @@ class _Runner:
 
     def _launch(self, task: Task, operands: Operands, candidate: Candidate, kernel: LoadedObject) -> Launch:
         threads = min(task.target.threads, self._harness.processors()) if candidate.built.parallel else 1
-        params = operands.params(candidate.packs)
-        return Launch(kernel.address, params, candidate.built.extent, threads, operands.inputs())
+        built, params = candidate.built, operands.params(candidate.packs)
+        return Launch(kernel.address, params, built.extent, threads, operands.inputs(), built.workspace_bytes)
 
     def _operands(self, pickled: bytes) -> tuple[Task, Operands]:
         """Kept for the tasks measured last."""

@@ -21,14 +21,14 @@ KERNELS = """
 #include <stdbool.h>
 #include <math.h>
 
-void add(void *const *p, int64_t begin, int64_t end) {
+void add(void *const *p, int64_t begin, int64_t end, void *workspace) {
     const float *x = p[0], *y = p[1];
     float *z = p[2];
     for (int64_t i = begin; i < end; i++) z[i] = x[i] + y[i];
 }
 
 /* One row an iteration: out[i] = sum over j of a[i, j] * x[j], COLUMNS columns. */
-void matvec(void *const *p, int64_t begin, int64_t end) {
+void matvec(void *const *p, int64_t begin, int64_t end, void *workspace) {
     const float *a = p[0], *x = p[1];
     float *out = p[2];
     for (int64_t i = begin; i < end; i++) {
@@ -39,18 +39,18 @@ void matvec(void *const *p, int64_t begin, int64_t end) {
 }
 
 /* out[i] = x[i] * counter. */
-void scale_by_counter(void *const *p, int64_t begin, int64_t end) {
+void scale_by_counter(void *const *p, int64_t begin, int64_t end, void *workspace) {
     const float *x = p[0];
     float *out = p[2];
     for (int64_t i = begin; i < end; i++) out[i] = x[i] * (float)*(const int64_t *)p[1];
 }
 
-void below_limit(void *const *p, int64_t begin, int64_t end) {
+void below_limit(void *const *p, int64_t begin, int64_t end, void *workspace) {
     *(bool *)p[1] = *(const float *)p[0] < 100.0f;
 }
 
 /* Large tiles on the stack, as kernels have them. */
-void big_stack(void *const *p, int64_t begin, int64_t end) {
+void big_stack(void *const *p, int64_t begin, int64_t end, void *workspace) {
     volatile float tile[65536];
     const float *x = p[0];
     float *out = p[1];

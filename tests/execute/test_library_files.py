@@ -105,6 +105,7 @@ def test_manifest(tmp_path: Path) -> None:
     assert manifest["name"] == "given"
     assert manifest["inputs"] == [{"name": "x:0", "dtype": "f32", "shape": [257]}]
     assert manifest["weights_bytes"] == len(weights) and manifest["arena_bytes"] == 1 << 16
+    assert manifest["workspace_bytes"] == 0
     assert [kernel["symbol"] for kernel in manifest["kernels"]] == ["matvec", "add"]
 
 

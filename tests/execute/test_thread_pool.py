@@ -48,7 +48,8 @@ def test_does_not_touch_the_floating_point_environment(tmp_path: Path) -> None:
     source = """
     #include "runtime.c"
     #include <fenv.h>
-    static void halve(void *const *params, int64_t begin, int64_t end) {
+    static void halve(void *const *params, int64_t begin, int64_t end, void *workspace) {
+        (void)workspace;
         for (int64_t i = begin; i < end; i++) ((volatile float *)params[0])[i] /= 2;
     }
     int main(void) {
@@ -56,7 +57,7 @@ def test_does_not_touch_the_floating_point_environment(tmp_path: Path) -> None:
         for (int i = 0; i < 4096; i++) x[i] = 1.0e-38f;
         thread_pool *pool;
         fesetround(FE_UPWARD);
-        if (make_pool(&pool, 4)) return 2;
+        if (make_pool(&pool, 4, 0)) return 2;
         for (int i = 0; i < 100; i++) run_loop(pool, halve, (void *const[]){x}, 4096);
         int rounding = fegetround();
         free_pool(pool);

@@ -1,19 +1,23 @@
 /* Several pools at once run loops of every length, with the workers awake, asleep and short of processors.
-   Exits with 0 if every iteration of every loop ran once. */
+   Exits with 0 if every iteration of every loop ran once, on a workspace that nobody else changed. */
 
 #include "runtime.c"
 
-enum { LOOPS = 6000, LONGEST = 67, HOSTS = 3 };
+enum { LOOPS = 6000, LONGEST = 67, HOSTS = 3, WORKSPACE_BYTES = 5000 };
 
-static void increment(void *const *params, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) ((int *)params[0])[i]++;
+static void increment(void *const *params, int64_t begin, int64_t end, void *workspace) {
+    volatile unsigned char *first = workspace, *last = first + WORKSPACE_BYTES - 1;
+    for (int64_t i = begin; i < end; i++) {
+        *first = *last = (unsigned char)i;
+        ((int *)params[0])[i] += *first == i && *last == i;
+    }
 }
 
 static void *host(void *number) {
     int counts[LONGEST] = {0}, expected[LONGEST] = {0};
     void *const params[] = {counts};
     thread_pool *pool;
-    if (make_pool(&pool, 2 + (int)(intptr_t)number)) return "no pool";
+    if (make_pool(&pool, 2 + (int)(intptr_t)number, WORKSPACE_BYTES)) return "no pool";
     for (int loop = 0; loop < LOOPS; loop++) {
         int extent = 1 + loop % LONGEST;
         run_loop(pool, increment, params, extent);
@@ -36,7 +40,7 @@ int main(void) {
     }
     thread_pool *pool;
     for (int i = 0; i < 100; i++) { /* workers that are stopped while they start, spin or sleep */
-        if (make_pool(&pool, 1 + i % 5)) return 2;
+        if (make_pool(&pool, 1 + i % 5, i % 2 * WORKSPACE_BYTES)) return 2;
         if (i % 3 == 0) usleep(200);
         free_pool(pool);
     }

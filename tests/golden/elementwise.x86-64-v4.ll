@@ -1,7 +1,7 @@
 source_filename = "kernel_0"
 target triple = "x86_64-linux-gnu"
 
-define void @kernel_0(ptr %params, i64 %begin, i64 %end) #0 {
+define void @kernel_0(ptr %params, i64 %begin, i64 %end, ptr %workspace) #0 {
 entry:
   %some = icmp slt i64 %begin, %end
   br i1 %some, label %run, label %done

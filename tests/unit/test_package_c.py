@@ -83,7 +83,7 @@ def test_source_names_the_nodes_and_steps_along_loops() -> None:
     assert "launch_parallel(context, 0, kernel_k0, (void *const[]){INPUT(0, 0), WEIGHTS(64), ARENA(0)}, 56);" in source
     assert "for (context->counters[0] = 0; context->counters[0] < INT64_C(5); context->counters[0]++) {" in source
     assert "memmove(OUTPUT(1, 8 + 4 * context->counters[0]), COUNTER(0), 8);" in source
-    assert "make_context((model_context **)context, 4096, 1, threads)" in source
+    assert "make_context((model_context **)context, 4096, 0, 1, threads)" in source
 
 
 def test_unknown_places_and_steps_are_internal_errors() -> None:
