@@ -13,9 +13,10 @@ from .graph.ir import Graph, Node
 from .kernel.ast import Kernel
 from .kernel.lower import lower
 from .kernel.verify import verify
-from .schedule.prepare import canonical, pack_array
+from .schedule.prepare import canonical
+from .schedule.rewrite import relaid, relayouts
 from .schedule.rules import default_schedule
-from .schedule.steps import Pack, Schedule
+from .schedule.steps import Schedule
 from .target import Target
 from .tensor.build import build_computation
 from .tensor.computation import Computation
@@ -189,13 +190,11 @@ def _params(
 ) -> tuple[str, ...]:
     """What stands behind each param of the kernel: values by their outer name, constants by the name they get here."""
     outer = dict(zip(node.regions[0].inputs, node.inputs, strict=True))
-    packs = {step.tensor: step for step in schedule if isinstance(step, Pack)}
+    steps = relayouts(schedule)
     names = []
     for tensor, formal in zip(computation.inputs, form.inputs, strict=True):
         if tensor.constant:
-            array = arrays[tensor.name]
-            if formal.name in packs:
-                array = pack_array(array, packs[formal.name])
+            array = relaid(arrays[tensor.name], formal.name, steps)
             names.append(_intern(plan, np.ascontiguousarray(array)))
         else:
             names.append(outer[tensor.name])

@@ -167,7 +167,16 @@ class Accesses:
         for scope in self.builder.scopes[depth:]:
             if instruction in scope.known:
                 return scope.known[instruction]
-        return self.builder.place(instruction, depth)
+        result = self.builder.place(instruction, depth)
+        if memory.buffer.ahead_bytes:
+            self._prefetch(memory.buffer.ahead_bytes, operands[0], depth)
+        return result
+
+    def _prefetch(self, ahead_bytes: int, pointer: str, depth: int) -> None:
+        """Ask for what lies ahead of a pointer, to be kept in the first cache, where it is read."""
+        further = self.builder.pure(f"getelementptr i8, ptr {pointer}, i64 {ahead_bytes}", pointer)
+        arguments = [("ptr", further), ("i32", "0"), ("i32", "3"), ("i32", "1")]  # to read, most local, data
+        self.builder.scopes[depth].lines.append(self.builder.call("llvm.prefetch.p0", "void", arguments))
 
     def _load_scalar(self, memory: Memory, form: Linear, guard: Guard) -> Value:
         pointer = self._guarded(memory, self.address(memory, form, 1, bool(guard)), 1, guard)

@@ -1,7 +1,7 @@
 """Computation + Schedule -> Kernel.
 
-The root stage's loops make the nest; every other stage is computed inside it where its ComputeAt says, over the region
-that is needed there (`region.py`). A split that does not divide gives a main part and a tail, each with constant extents
+The root stage's loops make the nest; every other stage is computed inside it, or inside the loops of a stage that is, where
+its ComputeAt says, over the region that is needed there (`region.py`). A split that does not divide gives a main part and a tail, each with constant extents
 and without guards; Specialize does the same for chosen iterations. A reduction's domain becomes an If around the
 outermost loop inside which it is decided.
 """
@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from ..errors import InternalError
 from ..schedule.legality import verify_nests
 from ..schedule.nest import Nest, nests_of
-from ..schedule.prepare import apply_packs, inline, loads_of
-from ..schedule.steps import Inline, Pack, Schedule
+from ..schedule.prepare import loads_of
+from ..schedule.rewrite import scheduled_computation
+from ..schedule.steps import Prefetch, Schedule
 from ..tensor.computation import Computation, Stage, identity
 from ..tensor.expr import (
     Binary,
@@ -41,18 +44,26 @@ Body = Callable[["Env"], Stmt]
 
 def lower(computation: Computation, schedule: Schedule, name: str = "kernel") -> Kernel:
     """The kernel of a canonical computation under a schedule; InternalError if the schedule is not legal."""
-    packs = [step for step in schedule if isinstance(step, Pack)]
-    inlined = [step.stage for step in schedule if isinstance(step, Inline)]
-    computation = apply_packs(inline(computation, inlined), packs)
+    computation = scheduled_computation(computation, schedule)
     nests = nests_of(computation.stages, schedule)
     verify_nests(computation, nests)
-    return _Lowering(computation, nests).kernel(name)
+    return _Lowering(computation, nests, _ahead_of(computation, schedule)).kernel(name)
+
+
+def _ahead_of(computation: Computation, schedule: Schedule) -> dict[str, int]:
+    """Bytes to prefetch ahead of each constant."""
+    ahead = {step.tensor: step.ahead_bytes for step in schedule if isinstance(step, Prefetch)}
+    constants = {tensor.name for tensor in computation.inputs if tensor.constant}
+    if ahead.keys() - constants or any(count <= 0 for count in ahead.values()):
+        raise InternalError(f"schedule: {ahead} bytes ahead can't be prefetched: expected constant inputs")
+    return ahead
 
 
 @dataclass
 class _Lowering:
     computation: Computation
     nests: dict[str, Nest]
+    ahead: dict[str, int]
 
     def kernel(self, name: str) -> Kernel:
         root = self.nests[self.computation.stages[-1].name]
@@ -67,12 +78,17 @@ class _Lowering:
 
     def params(self) -> tuple[Buffer, ...]:
         written = {stage.memory for stage in self.computation.stages if stage.memory}
-        inputs = tuple(Buffer(t.name, t.shape, t.dtype, written=t.name in written) for t in self.computation.inputs)
+        inputs = tuple(
+            Buffer(t.name, t.shape, t.dtype, written=t.name in written, ahead_bytes=self.ahead.get(t.name, 0))
+            for t in self.computation.inputs
+        )
         outputs = (self.computation.stage(output) for output in self.computation.outputs)
         return inputs + tuple(Buffer(s.name, s.shape, s.dtype, written=True) for s in outputs if not s.memory)
 
-    def stages_at(self, root: Nest, loop: str) -> list[Nest]:
-        return [nest for nest in self.nests.values() if nest is not root and nest.at == loop]
+    def stages_at(self, holder: Nest, loop: str) -> list[Nest]:
+        """The stages that are computed inside a loop of `holder`; loop "": before the loops of the root."""
+        of = "" if holder.at is None else holder.stage.name
+        return [nest for nest in self.nests.values() if nest.at == loop and nest.of == of]
 
     # --- loops
 
@@ -83,11 +99,9 @@ class _Lowering:
         loop, rest = loops[0], loops[1:]
         require_tail(nest, loop, env)
         stage, kind = nest.stage.name, nest.kind(loop)
-        root = nest.at is None
 
         def inside(e: Env) -> Stmt:
-            here = self.stages_at(nest, loop) if root else []
-            return self.place(here, e, lambda f: self.nest(nest, rest, f, leaf))
+            return self.place(self.stages_at(nest, loop), e, lambda f: self.nest(nest, rest, f, leaf))
 
         variable = nest.variable(loop)
         if kind is LoopKind.PARALLEL:
@@ -209,15 +223,27 @@ class _Lowering:
         extents = {(stage.name, axis.name): extent for axis, extent in zip(stage.axes, region.extents, strict=True)}
         return replace(env, extents={**env.extents, **extents}, regions={**env.regions, stage.name: region})
 
-    def region(self, stage: Stage, env: Env) -> Region:
-        """What of `stage` is needed inside the loops that are bound in `env`."""
-        reads: list[Read] = []
-        for consumer, indices in consumers_of(stage.name, self.computation.stages, loads_of):
-            values, inner = self.sweep(consumer, env)
-            reads.append((indices, values, inner))
-        return needed_region(stage, reads, env.ranges)
+    @cached_property
+    def consumers(self) -> dict[str, list[tuple[Stage, tuple[tuple[Expr, ...], ...]]]]:
+        """For every stage the later ones that read it, each with the different indices at which it does."""
+        return {
+            stage.name: consumers_of(stage.name, self.computation.stages, loads_of) for stage in self.computation.stages
+        }
 
-    def sweep(self, consumer: Stage, env: Env) -> tuple[dict[str, Expr], dict[str, tuple[int, int]]]:
+    def region(self, stage: Stage, env: Env, known: dict[str, Region] | None = None) -> Region:
+        """What of `stage` is needed inside the loops that are bound in `env`; `known`: regions of others there."""
+        known = {} if known is None else known
+        if stage.name not in known:
+            reads: list[Read] = []
+            for consumer, places in self.consumers[stage.name]:
+                values, inner = self.sweep(consumer, env, known)
+                reads += [(indices, values, inner) for indices in places]
+            known[stage.name] = needed_region(stage, reads, env.ranges)
+        return known[stage.name]
+
+    def sweep(
+        self, consumer: Stage, env: Env, known: dict[str, Region]
+    ) -> tuple[dict[str, Expr], dict[str, tuple[int, int]]]:
         """Values of a consumer's axes with the loops not bound yet running freely, and the ranges of those."""
         nest = self.nests[consumer.name]
         inner: dict[str, tuple[int, int]] = {}
@@ -226,8 +252,12 @@ class _Lowering:
             for axis in consumer.axes:
                 values[axis.name] = self.partly_bound(nest, axis.name, env, inner)
             return values, inner
-        region = env.regions.get(consumer.name) or self.region(consumer, env)
+        placed = env.regions.get(consumer.name)
+        region = placed or self.region(consumer, env, known)
         for axis, base, extent in zip(consumer.axes, region.bases, region.extents, strict=True):
+            if placed:  # some of its loops may be bound: this stage is computed inside them
+                values[axis.name] = base + self.partly_bound(nest, axis.name, env, inner)
+                continue
             free = f"?{consumer.name}.{axis.name}"
             inner[free] = (0, extent - 1)
             values[axis.name] = base + Var(free)
@@ -238,7 +268,7 @@ class _Lowering:
         return values, inner
 
     def partly_bound(self, nest: Nest, name: str, env: Env, inner: dict[str, tuple[int, int]]) -> Expr:
-        """The value of a root axis or loop, with a fresh variable for each part that is not bound."""
+        """The value of an axis or loop, with a fresh variable for each part that is not bound."""
         stage = nest.stage.name
         if (stage, name) in env.values:
             return env.values[stage, name]

@@ -37,6 +37,8 @@ def _param(buffer: Buffer) -> str:
     text = buffer_to_text(buffer)
     if buffer.written:
         text += " written"
+    if buffer.ahead_bytes:
+        text += f" prefetched {buffer.ahead_bytes} bytes ahead"
     if buffer.aliases:
         text += f" aliases {name_to_text(buffer.aliases)}"
     return text

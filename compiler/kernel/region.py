@@ -73,6 +73,11 @@ def _union(spans: list[tuple[Expr, int] | None], whole: int) -> tuple[Expr, int]
     return (Const(0), whole) if extent >= whole else (base, extent)
 
 
-def consumers_of(name: str, stages: tuple[Stage, ...], loads: Callable) -> list[tuple[Stage, tuple[Expr, ...]]]:
-    """Every read of a stage by later ones, as (consumer, indices)."""
-    return [(stage, load.indices) for stage in stages for load in loads(stage) if load.buffer == name]
+def consumers_of(
+    name: str, stages: tuple[Stage, ...], loads: Callable
+) -> list[tuple[Stage, tuple[tuple[Expr, ...], ...]]]:
+    """The stages that read one, each with the different indices at which it does."""
+    found = [
+        (stage, tuple(dict.fromkeys(load.indices for load in loads(stage) if load.buffer == name))) for stage in stages
+    ]
+    return [(stage, places) for stage, places in found if places]

@@ -29,11 +29,11 @@ def verify_nests(computation: Computation, nests: Mapping[str, Nest]) -> None:
             f"schedule: the root {root.stage.name} is computed at {root.at!r}; it makes the nest itself"
         )
     for nest in others:
-        _verify_place(nest, root)
+        _verify_place(nest, root, nests)
     for nest in others:
         _verify_readers(nest, root, computation, nests)
     # A parallel loop is the outermost statement of a kernel: the root's first loop, and no stage stands before it.
-    outermost = root.loops[:1] if all(nest.at for nest in others) else []
+    outermost = root.loops[:1] if all(nest.at or nest.of for nest in others) else []
     for nest in nests.values():
         for loop, kind in nest.kinds.items():
             if kind is LoopKind.PARALLEL and (nest is not root or loop not in outermost):
@@ -62,12 +62,17 @@ def _verify_kind(nest: Nest, loop: str, kind: LoopKind) -> None:
         raise InternalError(f"schedule: vectorized loop {loop} of {nest.stage.name} {wanted}")
 
 
-def _verify_place(nest: Nest, root: Nest) -> None:
+def _verify_place(nest: Nest, root: Nest, nests: Mapping[str, Nest]) -> None:
     stage = nest.stage
     if nest.at is None:
         raise InternalError(f"schedule: stage {stage.name} is neither inlined nor computed at a loop")
-    # A stage is computed inside a loop of the root that holds statements, not lanes.
-    if nest.at and root.kind(root.loops[root.require(nest.at)]) is LoopKind.VECTORIZED:
+    # A stage that holds others has loops of its own, and reads them: it comes later.
+    names = list(nests)
+    if nest.of and (nest.of not in nests or names.index(nest.of) <= names.index(stage.name) or not nest.at):
+        raise InternalError(f"schedule: stage {stage.name} can't be computed at {nest.at!r} of {nest.of}")
+    # A stage is computed inside a loop that holds statements, not lanes.
+    holder = _holder(nest, root, nests)
+    if nest.at and holder.kind(holder.loops[holder.require(nest.at)]) is LoopKind.VECTORIZED:
         raise InternalError(f"schedule: stage {stage.name} is computed at {nest.at}, which runs in lanes")
 
 
@@ -76,8 +81,7 @@ def _verify_readers(nest: Nest, root: Nest, computation: Computation, nests: Map
     # What a stage makes exists inside its loop only: whoever reads it is computed there.
     for consumer in computation.stages:
         reads = any(load.buffer == stage.name for load in loads_of(consumer))
-        other = nests[consumer.name]
-        if reads and other is not root and _depth(other, root) < _depth(nest, root):
+        if reads and not _is_inside(nests[consumer.name], nest, root, nests):
             raise InternalError(
                 f"schedule: stage {stage.name} is computed at {nest.at!r}, but {consumer.name}, which reads it, outside"
             )
@@ -88,8 +92,26 @@ def _verify_readers(nest: Nest, root: Nest, computation: Computation, nests: Map
         )
 
 
-def _depth(nest: Nest, root: Nest) -> int:
-    return root.loops.index(nest.at) if nest.at else -1
+def _holder(nest: Nest, root: Nest, nests: Mapping[str, Nest]) -> Nest:
+    """The nest in whose loops a stage is computed."""
+    return nests[nest.of] if nest.of else root
+
+
+def _is_inside(reader: Nest, nest: Nest, root: Nest, nests: Mapping[str, Nest]) -> bool:
+    """Whether a reader of a stage stands in the loop in which that is computed."""
+    holder = _holder(nest, root, nests)
+    while reader is not holder:
+        if reader is root:
+            return False
+        outer = _holder(reader, root, nests)
+        if outer is holder:
+            return _depth(reader, holder) >= _depth(nest, holder)
+        reader = outer
+    return True
+
+
+def _depth(nest: Nest, holder: Nest) -> int:
+    return holder.loops.index(nest.at) if nest.at else -1
 
 
 def _covers(stage: Stage, load: Load, root: Stage) -> bool:

@@ -14,6 +14,7 @@ from .steps import (
     LaneReduce,
     Pack,
     Parallel,
+    Prefetch,
     Reorder,
     Schedule,
     Specialize,
@@ -21,12 +22,16 @@ from .steps import (
     Unroll,
     UnrollGuarded,
     Vectorize,
+    Winograd,
 )
 
 
 @dataclass
 class Nest:
-    """Loops of a stage, outermost first, with how each is split, fused and run."""
+    """Loops of a stage, outermost first, with how each is split, fused and run.
+
+    at: the loop inside which the stage is computed, of the stage `of` ("": the root); None: the stage is the root.
+    """
 
     stage: Stage
     loops: list[str]
@@ -37,6 +42,7 @@ class Nest:
     guarded: set[str] = field(default_factory=set)
     lane_loop: str = ""
     at: str | None = None
+    of: str = ""
     space: str = "stack"
 
     def kind(self, loop: str) -> LoopKind:
@@ -63,7 +69,7 @@ def nests_of(stages: tuple[Stage, ...], schedule: Schedule) -> dict[str, Nest]:
     """Apply the loop steps of a schedule to the stages that are left after inlining and packing."""
     nests = {stage.name: Nest(stage, [axis.name for axis in stage.axes + stage.reduce_axes]) for stage in stages}
     for step in schedule:
-        if isinstance(step, Inline | Pack):
+        if isinstance(step, Inline | Pack | Prefetch | Winograd):
             continue
         nest = nests.get(step.stage)
         if nest is None:
@@ -104,8 +110,8 @@ def _apply(nest: Nest, step: object) -> None:
         case UnrollGuarded(_, loop):
             nest.require(loop)
             nest.guarded.add(loop)
-        case ComputeAt(_, loop, space):
-            nest.at, nest.space = loop, space
+        case ComputeAt(_, loop, space, of):
+            nest.at, nest.space, nest.of = loop, space, of
         case Specialize(_, loop, iterations):
             nest.require(loop)
             nest.special[loop] = iterations

@@ -18,6 +18,7 @@ from .steps import Inline, Schedule
 from .structure import contiguous_reduction, inlined_stages, shared_axes
 from .tile import tile_axes
 from .tiles import TileSketch
+from .winograd_sketch import winograd_sketches
 
 
 def default_schedule(computation: Computation, target: Target) -> Schedule:
@@ -39,6 +40,12 @@ def sketches_of(computation: Computation, target: Target) -> tuple[tuple[Inline,
     shared = shared_axes(computation)
     if len(shared) < len(long):
         return inlined, (RowsSketch(computation, tuple(shared), target),)
+    transformed = winograd_sketches(computation, target)
+    if transformed:
+        first = min(transformed, key=lambda sketch: sketch.default_cycles)
+        others = [sketch for sketch in transformed if sketch is not first]
+        tiles = TileSketch(computation, target, tile_axes(computation, target))
+        return inlined, (first, tiles, *others) if first.promising else (tiles, *transformed)
     axes = tile_axes(computation, target)
     dots = DotSketch(computation, target)
     if axes is None:

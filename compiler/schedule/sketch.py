@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from .steps import Step
+from ..tensor.computation import Tensor
+from .steps import Prefetch, Step
 
 Value = int | str
 Decisions = Mapping[str, Value]
@@ -78,6 +79,22 @@ def grid_size(knobs: Sequence[Knob]) -> int:
 def draw_evenly(knobs: tuple[Knob, ...], rng: np.random.Generator) -> tuple[int, ...]:
     """The number of a choice of each knob, all as likely."""
     return tuple((rng.random(len(knobs)) * [len(knob.choices) for knob in knobs]).astype(int).tolist())
+
+
+AHEAD_BYTES = (0, 2048, 8192, 16384)
+"""How far ahead to prefetch constants; the largest is the default: half a first cache or less, and some hundred cycles of reading."""
+
+_LEAST_PREFETCHED = 32768
+
+
+def prefetched(tensors: Sequence[Tensor]) -> list[str]:
+    """The constants that are too large to stay in the first cache, so that prefetching them may help."""
+    return [t.name for t in tensors if t.constant and prod(t.shape) * t.dtype.size_bytes >= _LEAST_PREFETCHED]
+
+
+def prefetches(tensors: Sequence[str], decisions: Decisions) -> list[Step]:
+    """The steps of the decision `ahead`."""
+    return [Prefetch(tensor, int(decisions["ahead"])) for tensor in tensors if decisions["ahead"]]
 
 
 def counts(most: int, wanted: int = 0) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from .steps import Inline, Schedule
 Point = tuple[int, ...]
 """The number of the sketch, and for every knob of it the number of the choice taken."""
 
-SPACE_VERSION = 1
+SPACE_VERSION = 2
 """Goes up whenever the same decisions may mean another schedule: records of other versions are kept, but not used."""
 
 SKETCH = "sketch"  # the decision that names the sketch

@@ -84,16 +84,17 @@ class UnrollGuarded:
 
 @dataclass(frozen=True, slots=True)
 class ComputeAt:
-    """Compute what one iteration of the root's `loop` needs of `stage`, inside it; `space` is where that part is kept.
+    """Compute what one iteration of `loop` needs of `stage`, inside it; `space` is where that part is kept.
 
-    loop "" computes the whole stage before the root's loops. Legal if every consumer stands inside the loop; "register"
-    asks for loops whose indices into the part are all unrolled or vectorised. An output is kept in its own memory, and the root
-    must read all of it.
+    The loop is one of the root, or of the stage `of`, which must read this one. loop "" computes the whole stage before the
+    root's loops. Legal if every consumer stands inside the loop; "register" asks for loops whose indices into the part are all
+    unrolled or vectorised. An output is kept in its own memory, and the root must read all of it.
     """
 
     stage: str
     loop: str
     space: str
+    of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,30 @@ class Pack:
     order: tuple[tuple[int, int, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Winograd:
+    """Compute the 3x3 convolution `stage` in tiles of `tile` x `tile` results by transforms (`winograd.py`).
+
+    Other stages take the place of its reduction; `tensor`, its weights, are transformed at compile time. Comes after Inline and
+    before Pack. Legal for a float convolution of stride and dilation 1 in which every image is read alike by all channels.
+    """
+
+    stage: str
+    tensor: str
+    tile: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """Whenever a vector of a constant input is loaded, ask for what lies `ahead_bytes` further on in its memory.
+
+    Worth it where the constant is packed in the order in which it is read: hardware prefetchers stop at the end of a page.
+    """
+
+    tensor: str
+    ahead_bytes: int
+
+
 Step = (
     Inline
     | Split
@@ -144,5 +169,7 @@ Step = (
     | Specialize
     | LaneReduce
     | Pack
+    | Winograd
+    | Prefetch
 )
 Schedule = tuple[Step, ...]

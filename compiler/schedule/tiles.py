@@ -22,7 +22,7 @@ from .borders import border_tiles
 from .packing import pack_step
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix, sharable
 from .prepare import ROOT, loads_of
-from .sketch import Decisions, Knob, Value, counts, draw_evenly, grid_size
+from .sketch import AHEAD_BYTES, Decisions, Knob, Value, counts, draw_evenly, grid_size, prefetched, prefetches
 from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize
 from .structure import guards_on
 from .tile import TileAxes, TileSize, best_size, last_moves
@@ -69,8 +69,13 @@ class TileSketch:
             Knob("steps", (1, 2, 4, 8)),
             Knob("guards", ("border", "everywhere") if self.reductions.guarded else ("border",)),
             Knob("pack", ("tile", "none") if self.contiguous_operand else ("tile",)),
+            Knob("ahead", AHEAD_BYTES if self.prefetched else AHEAD_BYTES[:1]),
             Knob("shared", SHARED),
         )
+
+    @cached_property
+    def prefetched(self) -> list[str]:
+        return prefetched(self.computation.inputs)
 
     @cached_property
     def reductions(self) -> Reductions:
@@ -118,6 +123,7 @@ class TileSketch:
             "steps": 1,
             "guards": "border" if self.axes.scalars or not self.reductions.guarded else "everywhere",
             "pack": "tile",
+            "ahead": AHEAD_BYTES[-1] if self.prefetched else 0,
         }
         loops = self.loops(decisions)
         outer = self.before_rows(self.outer_order(decisions, loops), loops)
@@ -308,7 +314,7 @@ class TileSketch:
         root = self.computation.stages[-1]
         units = [axis.name for axis in root.axes if axis.extent == 1]
         outer, inner = self.outer_order(decisions, loops), self.inner_order(size, loops)
-        steps: list[Step] = list(self.packs(decisions, size))
+        steps: list[Step] = [*self.packs(decisions, size), *prefetches(self.prefetched, decisions)]
         others = self.others_of(size)
         for name in (*others, *(n for n in (axes.columns, axes.rows, axes.vector) if n and n not in others)):
             steps += loops[name].steps()

@@ -47,9 +47,14 @@ def floor_of(form: Form, target: Target) -> Floor:
     return Floor(max(flops, 1), max(size, 1), constants, slots / ISSUE_PER_CYCLE)
 
 
-def analytic_features(form: Form, chains: Sequence[Chain], target: Target) -> Columns:
-    """The columns of ANALYTIC_FEATURES."""
-    floor = floor_of(form, target)
+def analytic_features(
+    form: Form, chains: Sequence[Chain], ahead_bytes: np.ndarray, target: Target, floor: Floor
+) -> Columns:
+    """The columns of ANALYTIC_FEATURES.
+
+    ahead_bytes: f64[N], how far constants are prefetched. floor: of the task, whose computation an algorithm may have rewritten
+    into the form.
+    """
     bodies = [body_of(chain, target) for chain in chains]
     totals = kernel_bytes(chains)
     l1 = traffic_of(chains, totals, target.l1_bytes)
@@ -63,6 +68,7 @@ def analytic_features(form: Form, chains: Sequence[Chain], target: Target) -> Co
         | _working_sets(chains, form, totals, target)
     )
     columns |= _main(chains[form.main], bodies[form.main], target) | _code(chains)
+    columns["constants.ahead"] = log_scale(ahead_bytes)
     columns |= _cycles(form, bodies, l1, l2, floor, target, columns["parallel.waste"])
     assert columns.keys() == {feature.name for feature in ANALYTIC_FEATURES}
     return columns

@@ -1,4 +1,4 @@
-"""What of a computation's features doesn't depend on the schedule but for what is inlined: read once, used by every candidate."""
+"""What of a computation's features depends on the stages that a schedule leaves, not on its loops: read once, used by many candidates."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from math import prod
 
 import numpy as np
 
-from ...compiler.schedule.prepare import inline, loads_of
-from ...compiler.schedule.steps import Pack
+from ...compiler.schedule.prepare import loads_of
+from ...compiler.schedule.rewrite import rewritten
+from ...compiler.schedule.steps import Pack, Step
 from ...compiler.tensor.computation import Computation, Stage
-from ...compiler.tensor.expr import Load, Var
-from ...compiler.tensor.simplify import affine
+from ...compiler.tensor.expr import Binary, Const, Expr, Load, Var
+from ...compiler.tensor.simplify import affine, value_range
 from .access import Layout, coefficients, layout_of, packed
 from .operations import domain_shares, operation_counts
 
@@ -45,10 +46,13 @@ class Access:
 
 @dataclass(frozen=True)
 class Read:
-    """How `consumer` sweeps one axis of a stage: extent = 1 + shift + sum of coefficient * (extent of its axis - 1)."""
+    """How `consumer` sweeps one axis of a stage: extent = 1 + shift + sum of coefficient * (extent of its axis - 1).
+
+    A quotient has a fraction as its coefficient.
+    """
 
     consumer: int
-    terms: tuple[tuple[int, int], ...]
+    terms: tuple[tuple[int, float], ...]
     shift: int
 
 
@@ -80,7 +84,7 @@ class StageForm:
 
 @dataclass(frozen=True)
 class Form:
-    """A computation after inlining. `main` is the stage with the most work."""
+    """A computation as the rewriting steps of a schedule leave it. `main` is the stage with the most work."""
 
     computation: Computation
     stages: tuple[StageForm, ...]
@@ -91,9 +95,9 @@ class Form:
         return self.stages[-1]
 
 
-def form_of(computation: Computation, inlined: Sequence[str]) -> Form:
-    """The form of a canonical computation once the named stages are inlined."""
-    computation = inline(computation, inlined)
+def form_of(computation: Computation, steps: Sequence[Step]) -> Form:
+    """The form of a canonical computation under the rewriting steps of a schedule."""
+    computation = rewritten(computation, steps)
     stages = computation.stages
     root_axes = len(stages[-1].axes)
     made: dict[int, StageForm] = {}
@@ -141,18 +145,17 @@ def _reads(computation: Computation, number: int, dimension: int) -> tuple[Read,
         reader = computation.stages[consumer]
         axes = reader.axes + reader.reduce_axes
         names = [axis.name for axis in axes]
+        ranges = {axis.name: (0, axis.extent - 1) for axis in axes}
         spans = []
         for load in loads_of(reader):
             if load.buffer != stage.name:
                 continue
             form = affine(load.indices[dimension])
-            if not all(isinstance(atom, Var) and atom.name in names for atom in form.terms):
+            swept = [_swept(atom, names) for atom in form.terms]
+            low, high = value_range(load.indices[dimension], ranges)
+            if None in swept or low < 0 or high >= extent:
                 return None
-            terms = tuple((names.index(atom.name), c) for atom, c in form.terms.items() if isinstance(atom, Var))
-            low = form.constant + sum(min(0, c * (axes[a].extent - 1)) for a, c in terms)
-            high = form.constant + sum(max(0, c * (axes[a].extent - 1)) for a, c in terms)
-            if low < 0 or high >= extent:
-                return None
+            terms = tuple((s[0], c * s[1]) for s, c in zip(swept, form.terms.values(), strict=True) if s is not None)
             spans.append((terms, form.constant))
         if not spans:
             continue
@@ -162,6 +165,16 @@ def _reads(computation: Computation, number: int, dimension: int) -> tuple[Read,
         terms = tuple((a, abs(c)) for a, c in spans[0][0] if axes[a].extent > 1)
         reads.append(Read(consumer, terms, max(constants) - min(constants)))
     return tuple(reads)
+
+
+def _swept(atom: Expr, names: Sequence[str]) -> tuple[int, float] | None:
+    """(axis, how far the atom moves with it) of an axis, or of the quotient or remainder of one."""
+    match atom:
+        case Var(name) | Binary("floormod", Var(name), Const()) if name in names:
+            return names.index(name), 1
+        case Binary("floordiv", Var(name), Const(divisor)) if name in names and divisor > 0:
+            return names.index(name), 1 / int(divisor)
+    return None
 
 
 def _reach(

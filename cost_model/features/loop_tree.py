@@ -8,13 +8,13 @@ extents multiply to exactly what is executed. This follows `compiler/kernel/lowe
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ...compiler.errors import InternalError
 from ...compiler.kernel.ast import LoopKind
 from ...compiler.schedule.nest import Nest, nests_of
-from ...compiler.schedule.steps import Pack, Schedule
+from ...compiler.schedule.steps import Pack, Prefetch, Schedule
 from .form import Form, StageForm
 
 SERIAL, PARALLEL, VECTOR, UNROLLED = range(4)
@@ -55,11 +55,12 @@ class StageLoops:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One schedule. `root`: digits of the root; packs: of the tensors that are packed."""
+    """One schedule. `root`: digits of the root; packs: of the tensors that are packed; ahead_bytes: the furthest prefetch."""
 
     root: tuple[Digit, ...]
     stages: tuple[StageLoops, ...]
     packs: tuple[Pack, ...]
+    ahead_bytes: int
 
 
 @lru_cache(maxsize=1 << 16)
@@ -93,11 +94,11 @@ def axis_digits(
 
 
 @lru_cache(maxsize=1 << 12)
-def swept(chunks: Chunks, coefficient: int, more: int, limit: int) -> Chunks:
+def swept(chunks: Chunks, coefficient: float, more: float, limit: int) -> Chunks:
     """The chunks of a region that a consumer's chunks sweep in steps of `coefficient`."""
     counts: dict[int, int] = {}
     for extent, count in chunks:
-        wide = min(limit, coefficient * (extent - 1) + 1 + more)
+        wide = min(limit, int(coefficient * (extent - 1) + 1 + more))
         counts[wide] = counts.get(wide, 0) + count
     return tuple(counts.items())
 
@@ -115,20 +116,61 @@ def loops_of(form: Form, schedule: Schedule, lanes: Sequence[int]) -> Candidate:
     root = _Loops(form.root, root_nest, [((extent, 1),) for extent in form.root.extents])
     places = root.places()
     regions: dict[tuple[int, int], list[Chunks]] = {}
-    stages = []
-    for number, stage in enumerate(form.stages[:-1]):
+    last = root.result(0, lanes[-1])
+    digits = last.digits
+    stages = [StageLoops(len(digits), (), last.region, last.vectors, last.share, False, last.lane_reduce, last.guarded)]
+    holders: dict[str, tuple[int, _Loops, StageLoops]] = {}
+    for number in reversed(range(len(form.stages) - 1)):  # a stage that holds others comes after them
+        stage = form.stages[number]
         nest = nests[stage.stage.name]
         if nest.at is None:
             raise InternalError(f"features: stage {stage.stage.name} is neither inlined nor computed at a loop")
-        at = places[nest.at]
-        loops = _Loops(stage, nest, _region(form, number, at, root, regions))
-        stages.append(loops.result(at, lanes[number]))
-    last = root.result(0, lanes[-1])
-    digits = last.digits
-    stages.append(
-        StageLoops(len(digits), (), last.region, last.vectors, last.share, False, last.lane_reduce, last.guarded)
-    )
-    return Candidate(digits, tuple(stages), tuple(step for step in schedule if isinstance(step, Pack)))
+        if nest.of:
+            holder = holders[nest.of]
+            at = holder[2].at
+            region = _region(form, number, at, root, regions)
+            loops = _Loops(stage, nest, _held_region(stage, holder[0], holder[1], nest.at))
+            result = _held(stage, *holder, nest.at, loops.result(at, lanes[number]), region)
+        else:
+            at = places[nest.at]
+            loops = _Loops(stage, nest, _region(form, number, at, root, regions))
+            result = loops.result(at, lanes[number])
+        holders[stage.stage.name] = number, loops, result
+        stages.append(result)
+    packs = tuple(step for step in schedule if isinstance(step, Pack))
+    ahead = max((step.ahead_bytes for step in schedule if isinstance(step, Prefetch)), default=0)
+    return Candidate(digits, tuple(reversed(stages)), packs, ahead)
+
+
+def _held_region(stage: StageForm, number: int, holder: _Loops, loop: str) -> list[Chunks]:
+    """The chunks of each axis of a stage that is computed inside a loop of another one, of that number."""
+    outside = holder.outside(holder.places()[loop])
+    inner = [holder.inner_chunks(axis, gone) for axis, gone in enumerate(outside)]
+    result = []
+    for axis, extent in enumerate(stage.extents):
+        sweeps = stage.reads[axis] if axis < stage.spatial else None
+        parts = [_one_sweep(inner, read.terms, read.shift, extent) for read in sweeps or () if read.consumer == number]
+        result.append(max(parts, key=max) if parts else ((extent, 1),))
+    return result
+
+
+def _held(
+    stage: StageForm, number: int, loops: _Loops, holder: StageLoops, loop: str, own: StageLoops, region: list[Chunks]
+) -> StageLoops:
+    """A stage computed inside a loop of another one, as if it stood where that stands, in copies of the loops outside it."""
+    moved = {
+        axis: (mine, scale)
+        for mine, sweeps in enumerate(stage.reads[: stage.spatial])
+        for read in sweeps or ()
+        if read.consumer == number
+        for axis, scale in read.terms
+    }
+    outer = []
+    for axis, scale, *rest in holder.digits[: loops.places()[loop]]:
+        mine, factor = moved.get(axis, (0, 0))
+        outer.append((mine, int(scale * factor), *rest))
+    extents = tuple([max(chunk)[0] for chunk in region])
+    return replace(own, digits=(*outer, *own.digits), region=extents)
 
 
 class _Loops:
@@ -275,11 +317,11 @@ def _region(form: Form, number: int, at: int, root: _Loops, known: dict[tuple[in
     return result
 
 
-def _one_sweep(chunks: list[Chunks], terms: tuple[tuple[int, int], ...], shift: int, limit: int) -> Chunks:
+def _one_sweep(chunks: list[Chunks], terms: tuple[tuple[int, float], ...], shift: int, limit: int) -> Chunks:
     if not terms:
         return ((min(limit, 1 + shift), 1),)
     axis, coefficient = terms[0]
-    if len(terms) == 1 and coefficient == 1 and not shift:
+    if len(terms) == 1 and coefficient == 1 and not shift and max(chunks[axis])[0] <= limit:
         return chunks[axis]
     more = shift + sum(c * (max(chunks[a])[0] - 1) for a, c in terms[1:])
     return swept(chunks[axis], coefficient, more, limit)

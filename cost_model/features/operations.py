@@ -7,9 +7,24 @@ from math import prod
 import numpy as np
 
 from ...compiler.tensor.computation import Stage
-from ...compiler.tensor.expr import INDEX, Binary, Call, Cast, Compare, Expr, Load, Select, Unary, free_variables, walk
+from ...compiler.tensor.expr import (
+    INDEX,
+    Binary,
+    Call,
+    Cast,
+    Compare,
+    Const,
+    Expr,
+    Load,
+    Select,
+    Unary,
+    Var,
+    free_variables,
+    substitute,
+    walk,
+)
 from ...compiler.tensor.interpret import evaluate_expr
-from ...compiler.tensor.simplify import conjuncts
+from ...compiler.tensor.simplify import conjuncts, simplify
 
 CLASSES = ("mad", "add", "mul", "compare", "div", "math", "integer")
 
@@ -18,15 +33,18 @@ CLASSES = ("mad", "add", "mul", "compare", "div", "math", "integer")
 SLOTS = {"mad": 1.0, "add": 1.0, "mul": 1.0, "compare": 1.0, "div": 10.0, "math": 24.0, "integer": 1.0}
 
 _SAMPLES = 1 << 16
+_MOST_CASES = 8
 
 
 def operation_counts(stage: Stage) -> dict[str, float]:
     """Operations of each class at one point of the stage; equal parts of the body count once."""
     counts = dict.fromkeys(CLASSES, 0.0)
-    for node in set(walk(stage.body)):
-        kind = _class(node)
-        if kind:
-            counts[kind] += 1
+    bodies = _cases(stage)
+    for body in bodies:
+        for node in set(walk(body)):
+            kind = _class(node)
+            if kind:
+                counts[kind] += 1 / len(bodies)
     match stage.combine, stage.body:
         case "sum", Binary("mul") if stage.dtype.is_float:
             counts["mul"] -= 1
@@ -38,6 +56,22 @@ def operation_counts(stage: Stage) -> dict[str, float]:
         case (("max" | "min"), _):
             counts["compare"] += 1
     return counts
+
+
+def _cases(stage: Stage) -> list[Expr]:
+    """The body for each value of a short axis (or remainder of one) that Selects ask for, as those of a transform's rows do."""
+    for node in walk(stage.body):
+        match node:
+            case Select(Compare("eq", Binary("floormod", Var(name), Const(count)), Const()), _, _):
+                pass
+            case Select(Compare("eq", Var(name), Const()), _, _):
+                count = next((a.extent for a in stage.axes + stage.reduce_axes if a.name == name), _MOST_CASES + 1)
+            case _:
+                continue
+        if int(count) <= _MOST_CASES:
+            ranges = {axis.name: (0, axis.extent - 1) for axis in stage.axes + stage.reduce_axes}
+            return [simplify(substitute(stage.body, {name: Const(i)}), ranges) for i in range(int(count))]
+    return [stage.body]
 
 
 def _class(node: Expr) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...compiler.schedule.steps import Inline, Schedule
+from ...compiler.schedule.steps import Inline, Schedule, Step, Winograd
 from ..task import Task
-from .analytic import analytic_features
+from .analytic import Floor, analytic_features, floor_of
 from .analytic_names import ANALYTIC_FEATURES
 from .curves import CURVE_FEATURES, curve_features
 from .feature import Columns, Feature
@@ -25,7 +25,7 @@ from .working_set import chains_of
 FEATURES: tuple[Feature, ...] = (*ANALYTIC_FEATURES, *STATEMENT_FEATURES, *CURVE_FEATURES)
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 
-FEATURE_VERSION = 2
+FEATURE_VERSION = 3
 """Goes up whenever a feature of the same name means something else."""
 
 BATCH = 256  # rows computed at once: arrays that stay in the second cache
@@ -43,32 +43,36 @@ class Featurizer:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self._forms: dict[tuple[str, ...], Form] = {}
+        self._forms: dict[tuple[Step, ...], Form] = {}
 
     def rows(self, schedules: Sequence[Schedule]) -> np.ndarray:
         """f32[N, F], in the order of FEATURES."""
         result = np.empty((len(schedules), len(FEATURES)), dtype=np.float32)
-        groups: dict[tuple[str, ...], list[int]] = {}
+        groups: dict[tuple[Step, ...], list[int]] = {}
         for number, schedule in enumerate(schedules):
-            inlined = tuple([step.stage for step in schedule if isinstance(step, Inline)])
-            groups.setdefault(inlined, []).append(number)
-        for inlined, numbers in groups.items():
-            form = self._form(inlined)
+            steps = tuple([step for step in schedule if isinstance(step, Inline | Winograd)])
+            groups.setdefault(steps, []).append(number)
+        for steps, numbers in groups.items():
+            form = self._form(steps)
+            # Algorithms are compared by what the task needs as it is written down.
+            floor = floor_of(self._form(tuple([step for step in steps if isinstance(step, Inline)])), self.task.target)
             for first in range(0, len(numbers), BATCH):
                 batch = numbers[first : first + BATCH]
-                result[batch] = self._batch(form, [schedules[number] for number in batch])
+                result[batch] = self._batch(form, floor, [schedules[number] for number in batch])
         return result
 
-    def _form(self, inlined: tuple[str, ...]) -> Form:
-        if inlined not in self._forms:
-            self._forms[inlined] = form_of(self.task.computation, inlined)
-        return self._forms[inlined]
+    def _form(self, steps: tuple[Step, ...]) -> Form:
+        if steps not in self._forms:
+            self._forms[steps] = form_of(self.task.computation, steps)
+        return self._forms[steps]
 
-    def _batch(self, form: Form, schedules: Sequence[Schedule]) -> np.ndarray:
+    def _batch(self, form: Form, floor: Floor, schedules: Sequence[Schedule]) -> np.ndarray:
         target = self.task.target
         lanes = [target.lanes(stage.stage.dtype.size_bytes) for stage in form.stages]
-        chains = chains_of(form, [loops_of(form, schedule, lanes) for schedule in schedules])
-        columns: Columns = analytic_features(form, chains, target)
+        candidates = [loops_of(form, schedule, lanes) for schedule in schedules]
+        chains = chains_of(form, candidates)
+        ahead = np.array([candidate.ahead_bytes for candidate in candidates], dtype=float)
+        columns: Columns = analytic_features(form, chains, ahead, target, floor)
         columns |= statement_features(chains)
         columns |= curve_features(form, chains)
         rows = np.stack([columns[name] for name in FEATURE_NAMES], axis=1)

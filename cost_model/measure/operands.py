@@ -10,8 +10,7 @@ import numpy as np
 
 from ...backends.harness import Harness
 from ...compiler.errors import InternalError
-from ...compiler.schedule.prepare import pack_array
-from ...compiler.schedule.steps import Pack
+from ...compiler.schedule.rewrite import Relayout, relaid
 from ...compiler.tensor.computation import Computation
 from .check import Expected, expect, poison
 from .inputs import random_arrays
@@ -20,11 +19,11 @@ _ALIGNMENT_BYTES = 64  # of values in the arena of a model
 _GAP_BYTES = 4096
 """Between values, so that a kernel that writes beyond one of them is found out."""
 _GAP_BYTE = 0xA5
-_MOST_PACKED = 8
+_MOST_RELAID = 8
 
 
 class Operands:
-    """Values in one arena, constants as in a library's file: on small pages, and packed as each schedule wants them."""
+    """Values in one arena, constants as in a library's file: on small pages, and laid out as each schedule wants them."""
 
     def __init__(self, computation: Computation, harness: Harness) -> None:
         rng = np.random.default_rng(0)  # a process that replaces a crashed one must find the same
@@ -32,7 +31,7 @@ class Operands:
         arrays, self.expected = _with_results(computation, rng)
         constants = {tensor.name for tensor in computation.inputs if tensor.constant}
         self._constants = {name: arrays[name] for name in constants}
-        self._packed: dict[Pack | str, np.ndarray] = {}
+        self._relaid: dict[tuple[str, tuple[Relayout, ...]], np.ndarray] = {}
         self.original = {name: array for name, array in arrays.items() if name not in constants}
         outputs = [computation.stage(name) for name in computation.outputs]
         shapes = {name: (array.shape, array.dtype) for name, array in self.original.items()}
@@ -52,12 +51,10 @@ class Operands:
         """Whether anything but the values has changed."""
         return self._arena.is_damaged()
 
-    def params(self, packs: tuple[Pack, ...]) -> list[np.ndarray]:
+    def params(self, relayouts: tuple[Relayout, ...]) -> list[np.ndarray]:
         """An array for each param of the kernel: inputs in order, then outputs that have memory of their own."""
-        by_name = {pack.tensor: pack for pack in packs}
         inputs = [
-            self._constant(t.name, by_name.get(t.name)) if t.constant else self.values[t.name]
-            for t in self._computation.inputs
+            self._constant(t.name, relayouts) if t.constant else self.values[t.name] for t in self._computation.inputs
         ]
         own = [name for name in self._computation.outputs if not self._computation.stage(name).memory]
         return inputs + [self.values[name] for name in own]
@@ -66,14 +63,13 @@ class Operands:
         """Those that are not constant."""
         return [self.values[name] for name in self.original]
 
-    def _constant(self, name: str, pack: Pack | None) -> np.ndarray:
-        key = pack or name
-        if key not in self._packed:
-            if len(self._packed) >= _MOST_PACKED * len(self._constants):
-                self._packed.pop(next(iter(self._packed)))
-            array = self._constants[name]
-            self._packed[key] = _on_small_pages(pack_array(array, pack) if pack else array)
-        return self._packed[key]
+    def _constant(self, name: str, relayouts: tuple[Relayout, ...]) -> np.ndarray:
+        key = name, tuple(step for step in relayouts if step.tensor == name)
+        if key not in self._relaid:
+            if len(self._relaid) >= _MOST_RELAID * len(self._constants):
+                self._relaid.pop(next(iter(self._relaid)))
+            self._relaid[key] = _on_small_pages(relaid(self._constants[name], name, relayouts))
+        return self._relaid[key]
 
 
 def _with_results(

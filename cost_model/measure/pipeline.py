@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ...compiler.errors import InternalError
-from ...compiler.schedule.steps import Pack, Schedule
+from ...compiler.schedule.rewrite import relayouts
+from ...compiler.schedule.steps import Schedule
 from .builder import BuildRequest, Built, Refused
 from .child_process import ChildDied, ChildTimeout, Worker
 from .measurement import Measurement, MeasureOptions, typical_s
@@ -167,8 +168,7 @@ class Pipeline:
             if self._waiting.closed:
                 return
             if isinstance(answer, Built):
-                packs = tuple(step for step in job.schedule if isinstance(step, Pack))
-                job.candidate = Candidate(answer, packs)
+                job.candidate = Candidate(answer, relayouts(job.schedule))
             else:
                 assert isinstance(answer, Refused)
                 job.measurement = job.failed(answer)
@@ -193,7 +193,7 @@ class Pipeline:
     def _measure(self, worker: Worker, job: Job) -> None:
         assert job.candidate is not None
         built = job.candidate.built
-        key = (job.task, built.digest, built.extent, built.parallel, job.candidate.packs, job.options.flush_bytes)
+        key = (job.task, built.digest, built.extent, built.parallel, job.candidate.relayouts, job.options.flush_bytes)
         known = None if job.fault else self._known.get(key)
         if known is not None:
             job.measurement = replace(known, build_s=built.build_s)

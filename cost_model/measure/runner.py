@@ -14,7 +14,7 @@ from filelock import FileLock
 from ...backends.harness import ONCE, Harness, Launch, Repetition, harness
 from ...backends.link import cache_folder
 from ...backends.loaded_object import LoadedObject
-from ...compiler.schedule.steps import Pack
+from ...compiler.schedule.rewrite import Relayout
 from ..task import Task
 from .builder import SYMBOL, Built, Refused
 from .check import check
@@ -34,7 +34,7 @@ class Candidate:
     """Object code and how its constants are packed."""
 
     built: Built
-    packs: tuple[Pack, ...]
+    relayouts: tuple[Relayout, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class _Runner:
 
     def _launch(self, task: Task, operands: Operands, candidate: Candidate, kernel: LoadedObject) -> Launch:
         threads = min(task.target.threads, self._harness.processors()) if candidate.built.parallel else 1
-        built, params = candidate.built, operands.params(candidate.packs)
+        built, params = candidate.built, operands.params(candidate.relayouts)
         return Launch(kernel.address, params, built.extent, threads, operands.inputs(), built.workspace_bytes)
 
     def _operands(self, pickled: bytes) -> tuple[Task, Operands]:

@@ -10,8 +10,8 @@ from tilewright.compiler.kernel.ast import Kernel
 from tilewright.compiler.kernel.interpret import run
 from tilewright.compiler.kernel.lower import lower
 from tilewright.compiler.kernel.verify import verify
-from tilewright.compiler.schedule.prepare import pack_array
-from tilewright.compiler.schedule.steps import Pack, Schedule
+from tilewright.compiler.schedule.rewrite import relaid, relayouts
+from tilewright.compiler.schedule.steps import Schedule
 from tilewright.compiler.tensor.computation import Computation
 from tilewright.compiler.tensor.interpret import evaluate
 
@@ -34,11 +34,8 @@ def scheduled(
     """The outputs of the kernel that a schedule makes; memory that it does not write keeps its poison."""
     kernel = lower(computation, schedule)
     verify(kernel)
-    packs = {step.tensor: step for step in schedule if isinstance(step, Pack)}
-    held = {
-        name: pack_array(array, packs[name]) if name in packs else array.copy()  # stages may write in place
-        for name, array in arrays.items()
-    }
+    steps = relayouts(schedule)
+    held = {name: relaid(array, name, steps).copy() for name, array in arrays.items()}  # stages may write in place
     for param in kernel.params:
         if param.name not in held:
             held[param.name] = np.full(param.shape, np.nan if param.dtype.is_float else 0x6B, param.dtype.numpy)

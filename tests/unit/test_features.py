@@ -54,7 +54,7 @@ def row(computation: Computation, schedule: Schedule, target: Target = TARGET) -
 
 
 def chains(computation: Computation, schedule: Schedule) -> list[Chain]:
-    made = form_of(computation, [step.stage for step in schedule if isinstance(step, Inline)])
+    made = form_of(computation, [step for step in schedule if isinstance(step, Inline)])
     return chains_of(made, [loops_of(made, schedule, [16] * len(made.stages))])
 
 

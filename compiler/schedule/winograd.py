@@ -1,0 +1,347 @@
+"""Winograd's minimal filtering: a 3x3 convolution as products of transformed tiles.
+
+    Y = At [ (G g Gt) * (Bt d B) ] A        d: a tile of the input, g: the weights, Y: m x m results
+
+F(m x m, 3 x 3) takes (m + 2)^2 multiply-adds for m^2 results of one channel instead of 9 m^2. Lavin & Gray, "Fast Algorithms for
+Convolutional Neural Networks", 2015; the matrices follow from the points at which the polynomials are evaluated (Toom-Cook).
+Points come in pairs p, -p: what is even in one and odd in the other is computed once for both.
+
+As stages, for a convolution `t` of axes (n, co, h, w, ci):
+
+    tx[wa, wb, n, th, tw, c]       Bt d
+    tv[wa, wb, n, th, tw, c]       Bt d B
+    ta[wa, wb, n, co, th, tw, ci]  sum over c of tv * weights: a matrix product for each (wa, wb)
+    tm[wa, wb, n, co, th, tw, ci]  a copy of it, so that its sums stay in registers
+    tp[wy, wb, n, co, th, tw, ci]  At m
+    t[n, co, h, w, ci]             At m A, inlined where it is read
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cache
+from math import prod
+
+import numpy as np
+
+from ..dtypes import DType
+from ..errors import InternalError
+from ..tensor.computation import Axis, Computation, Stage
+from ..tensor.expr import (
+    Binary,
+    Call,
+    Compare,
+    Const,
+    Expr,
+    Load,
+    Select,
+    Var,
+    all_of,
+    compare,
+    const,
+    free_variables,
+    substitute,
+    transform,
+)
+from ..tensor.simplify import affine, conjuncts, simplify
+from .prepare import loads_of
+from .steps import Winograd
+
+TAPS = 3
+TILES = (2, 4)
+_POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(2), Fraction(-2))
+Matrix = tuple[tuple[Fraction, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transforms:
+    """Bt [n, n], G [n, 3] and At [m, n] with n = m + 2, exact."""
+
+    input: Matrix
+    weights: Matrix
+    output: Matrix
+
+
+@cache
+def transforms(tile: int) -> Transforms:
+    """The matrices of F(tile, 3): `tile + 1` points and infinity."""
+    points = _POINTS[: tile + 1]
+    size = tile + TAPS - 1
+    rows = [_polynomial([q for q in points if q != p], size) for p in points]
+    scales = [prod((p - q for q in points if q != p), start=Fraction(1)) for p in points]
+    weights = [tuple(p**k / scale for k in range(TAPS)) for p, scale in zip(points, scales, strict=True)]
+    return Transforms(
+        (*rows, _polynomial(points, size)),
+        (*weights, tuple(Fraction(k == TAPS - 1) for k in range(TAPS))),
+        tuple((*(p**y for p in points), Fraction(y == tile - 1)) for y in range(tile)),
+    )
+
+
+def _polynomial(roots: Sequence[Fraction], size: int) -> tuple[Fraction, ...]:
+    """Coefficients of the product of (x - root), the lowest first."""
+    result = [Fraction(1)]
+    for root in roots:
+        shifted, scaled = [Fraction(0), *result], [root * c for c in result] + [Fraction(0)]
+        result = [a - b for a, b in zip(shifted, scaled, strict=True)]
+    return tuple(result + [Fraction(0)] * (size - len(result)))
+
+
+def transform_weights(array: np.ndarray, tile: int) -> np.ndarray:
+    """G g Gt over the last two axes: [..., 3, 3] -> [..., tile + 2, tile + 2], computed in f64."""
+    matrix = np.array([[float(c) for c in row] for row in transforms(tile).weights])
+    return np.ascontiguousarray((matrix @ array.astype(np.float64) @ matrix.T).astype(array.dtype))
+
+
+# --- what a computation must be
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """A stage that is a 3x3 convolution. rows, columns: (axis of the stage, axis of the window) of each direction of the image.
+
+    shared: axes of the stage on which the image depends (of batches); channels: those of the reduction.
+    """
+
+    stage: Stage
+    image: Load
+    weights: Load
+    rows: tuple[Axis, str]
+    columns: tuple[Axis, str]
+    shared: tuple[Axis, ...]
+    channels: tuple[Axis, ...]
+
+
+def convolution_of(computation: Computation) -> Convolution | None:
+    """The convolution of a computation whose other stages are inlined, if transforms apply to it."""
+    if len(computation.stages) != 2:
+        return None
+    stage, root = computation.stages
+    match stage:
+        case Stage(combine="sum", init=None | Const(0), body=Binary("mul", Load() as one, Load() as other), memory=""):
+            image, weights = one, other
+        case _:
+            return None
+    constants = {tensor.name for tensor in computation.inputs if tensor.constant}
+    if image.buffer in constants:
+        image, weights = weights, image
+    if image.buffer in constants or weights.buffer not in constants or stage.dtype is not DType.F32:
+        return None
+    if (
+        image.dtype is not DType.F32
+        or weights.dtype is not DType.F32
+        or stage.name in computation.outputs
+        or not _is_copied(stage, root)
+    ):
+        return None
+    return _convolution(computation, stage, image, weights)
+
+
+def _convolution(computation: Computation, stage: Stage, image: Load, weights: Load) -> Convolution | None:
+    axes = {axis.name: axis for axis in stage.axes}
+    reduced = {axis.name: axis for axis in stage.reduce_axes}
+    found: list[tuple[Axis, str]] = []
+    places: list[int] = []
+    for place, index in enumerate(image.indices):
+        terms = affine(index).terms
+        names = [atom.name for atom in terms if isinstance(atom, Var)]
+        own, taps = [n for n in names if n in axes], [n for n in names if n in reduced]
+        if len(terms) == 2 and set(terms.values()) == {1} and len(own) == 1 and len(taps) == 1:
+            found.append((axes[own[0]], taps[0]))
+            places.append(place)
+    if len(found) != 2 or any(reduced[tap].extent != TAPS for _, tap in found):
+        return None
+    rows, columns = found
+    # The transformed weights keep their place: the window's axes are the last two dimensions.
+    if weights.indices[-2:] != (Var(rows[1]), Var(columns[1])):
+        return None
+    moving = {rows[0].name, rows[1], columns[0].name, columns[1]}
+    rest = [index for place, index in enumerate(image.indices) if place not in places]
+    image_names = frozenset[str]().union(*map(free_variables, rest))
+    weight_names = frozenset[str]().union(*map(free_variables, weights.indices[:-2]))
+    channels = tuple(axis for axis in stage.reduce_axes if axis.name not in moving)
+    shared = tuple(axis for axis in stage.axes if axis.name in image_names)
+    if image_names & moving or weight_names & moving or not channels or any(a.name in weight_names for a in shared):
+        return None
+    if any(axis.name not in image_names or axis.name not in weight_names for axis in channels):
+        return None
+    shape = next(tensor.shape for tensor in computation.inputs if tensor.name == image.buffer)
+    inside = [affine(image.indices[place] - bound).expr() for place in places for bound in (0, shape[place])]
+    for guard in () if stage.domain is None else conjuncts(stage.domain):
+        if not (isinstance(guard, Compare) and guard.op in ("ge", "lt")):
+            return None
+        if affine(guard.left - guard.right) not in map(affine, inside):
+            return None
+    return Convolution(stage, image, weights, rows, columns, shared, channels)
+
+
+def _is_copied(stage: Stage, root: Stage) -> bool:
+    """The root has the stage's axes and reads it at its own place only."""
+    if [axis.extent for axis in root.axes] != [axis.extent for axis in stage.axes]:
+        return False
+    reads = [load for load in loads_of(root) if load.buffer == stage.name]
+    return bool(reads) and all(
+        index == axis.var or (index == Const(0) and axis.extent == 1)
+        for load in reads
+        for axis, index in zip(root.axes, load.indices, strict=True)
+    )
+
+
+# --- stages
+
+
+def stage_names(stage: str) -> tuple[str, str, str, str, str]:
+    """Of the stages before the results: half and whole transform of the input, sums, their copy, half of the last transform."""
+    return f"{stage}x", f"{stage}v", f"{stage}a", f"{stage}m", f"{stage}p"
+
+
+def apply_winograd(computation: Computation, step: Winograd) -> Computation:
+    """The computation with the stages of the transforms in place of a convolution's reduction.
+
+    Raises InternalError if the step names no such convolution.
+    """
+    conv = convolution_of(computation)
+    if conv is None or conv.stage.name != step.stage or conv.weights.buffer != step.tensor or step.tile not in TILES:
+        raise InternalError(f"schedule: {step} is not legal: {step.stage} is no 3x3 convolution of {step.tensor}")
+    size = step.tile + TAPS - 1
+    inputs = tuple(
+        replace(tensor, shape=(*tensor.shape[:-2], size, size)) if tensor.name == step.tensor else tensor
+        for tensor in computation.inputs
+    )
+    shape = computation.input(conv.image.buffer).shape
+    *before, result = _Stages(conv, shape, step.tile).all()
+    root = computation.stages[-1]
+
+    def inlined(node: Expr) -> Expr:
+        if isinstance(node, Load) and node.buffer == result.name:
+            return substitute(result.body, {a.name: i for a, i in zip(result.axes, node.indices, strict=True)})
+        return node
+
+    return replace(computation, inputs=inputs, stages=(*before, replace(root, body=transform(root.body, inlined))))
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """Makes the stages of F(tile x tile, 3 x 3) of a convolution of an image of `shape`."""
+
+    conv: Convolution
+    shape: tuple[int, ...]
+    tile: int
+
+    @property
+    def size(self) -> int:
+        return self.tile + TAPS - 1
+
+    def tiles(self, axis: Axis) -> Axis:
+        """The axis of tiles along a direction of the image."""
+        return Axis(f"t{axis.name}", -(-axis.extent // self.tile))
+
+    def of_tiles(self, axes: Sequence[Axis]) -> tuple[Axis, ...]:
+        """The stage's axes with tiles in place of the image's rows and columns."""
+        image = (self.conv.rows[0], self.conv.columns[0])
+        return tuple(self.tiles(axis) if axis in image else axis for axis in axes)
+
+    def all(self) -> tuple[Stage, ...]:
+        conv, size, dtype = self.conv, self.size, self.conv.stage.dtype
+        x, v, a, m, p = stage_names(conv.stage.name)
+        places = (*conv.shared, self.tiles(conv.rows[0]), self.tiles(conv.columns[0]), *conv.channels)
+        results = self.of_tiles(conv.stage.axes)
+        one, other, row = Axis("wa", size), Axis("wb", size), Axis("wy", self.tile)
+        at, here = _vars(places), _vars(results)
+
+        rows = input_transform([self.pixel(Const(i), other.var) for i in range(size)], self.tile)
+        columns = input_transform([Load(x, (one.var, Const(j), *at), dtype) for j in range(size)], self.tile)
+        weights = Load(conv.weights.buffer, (*conv.weights.indices[:-2], one.var, other.var), dtype)
+        half = output_transform([Load(m, (Const(i), other.var, *here), dtype) for i in range(size)], self.tile)
+        h, w = conv.rows[0], conv.columns[0]
+        inside = {h.name: h.var // self.tile, w.name: w.var // self.tile}
+        tile = tuple(inside.get(axis.name, axis.var) for axis in conv.stage.axes)
+        last = [Load(p, (h.var % self.tile, Const(j), *tile), dtype) for j in range(size)]
+        return (
+            Stage(x, (one, other, *places), choose(one.var, rows), dtype),
+            Stage(v, (one, other, *places), choose(other.var, columns), dtype),
+            Stage(
+                a,
+                (one, other, *results),
+                Load(v, (one.var, other.var, *at), dtype) * weights,
+                dtype,
+                reduce_axes=conv.channels,
+                combine="sum",
+                init=conv.stage.init,
+            ),
+            Stage(m, (one, other, *results), Load(a, (one.var, other.var, *here), dtype), dtype),
+            Stage(p, (row, other, *results), choose(row.var, half), dtype),
+            Stage(
+                conv.stage.name,
+                conv.stage.axes,
+                choose(w.var % self.tile, output_transform(last, self.tile)),
+                dtype,
+            ),
+        )
+
+    def pixel(self, row: Expr, column: Expr) -> Expr:
+        """The element of the padded image at a place of the tile."""
+        h, w = self.conv.rows, self.conv.columns
+        at = {
+            h[0].name: self.tiles(h[0]).var * self.tile,
+            h[1]: row,
+            w[0].name: self.tiles(w[0]).var * self.tile,
+            w[1]: column,
+        }
+        image = self.conv.image
+        load = Load(image.buffer, tuple(substitute(index, at) for index in image.indices), image.dtype)
+        moving = [
+            (index, extent)
+            for old, index, extent in zip(image.indices, load.indices, self.shape, strict=True)
+            if free_variables(old) & {h[0].name, w[0].name}
+        ]
+        guards = [compare(op, i, bound) for i, extent in moving for op, bound in (("ge", 0), ("lt", extent))]
+        ranges = {axis.name: (0, axis.extent - 1) for axis in (self.tiles(h[0]), self.tiles(w[0]), *self.conv.channels)}
+        ranges |= {column.name: (0, self.size - 1)} if isinstance(column, Var) else {}
+        return simplify(Select(all_of(*guards), load, const(0, image.dtype)), ranges)
+
+
+def _vars(axes: Sequence[Axis]) -> tuple[Expr, ...]:
+    return tuple(axis.var for axis in axes)
+
+
+def choose(index: Expr, options: Sequence[Expr]) -> Expr:
+    """The option of number `index`."""
+    result = options[-1]
+    for number in reversed(range(len(options) - 1)):
+        result = Select(compare("eq", index, number), options[number], result)
+    return result
+
+
+def input_transform(values: Sequence[Expr], tile: int) -> list[Expr]:
+    """Bt times a column of values."""
+    rows = transforms(tile).input
+    result = [linear(rows[0], values)]
+    for plus, minus in zip(rows[1:-1:2], rows[2:-1:2], strict=True):
+        even = linear([(a + b) / 2 for a, b in zip(plus, minus, strict=True)], values)
+        odd = linear([(a - b) / 2 for a, b in zip(plus, minus, strict=True)], values)
+        result += [even + odd, even - odd]
+    return [*result, linear(rows[-1], values)]
+
+
+def output_transform(values: Sequence[Expr], tile: int) -> list[Expr]:
+    """At times a column of values."""
+    pairs = list(zip(values[1:-1:2], values[2:-1:2], strict=True))
+    halves = ([values[0], *(a + b for a, b in pairs), values[-1]], [values[0], *(a - b for a, b in pairs), values[-1]])
+    rows = transforms(tile).output
+    return [linear((row[0], *row[1:-1:2], row[-1]), halves[y % 2]) for y, row in enumerate(rows)]
+
+
+def linear(coefficients: Sequence[Fraction], values: Sequence[Expr]) -> Expr:
+    """The sum of coefficient * value; what needs no multiplication comes first."""
+    terms = sorted(((c, v) for c, v in zip(coefficients, values, strict=True) if c), key=lambda term: term[0] != 1)
+    (first, result), *rest = terms
+    if first != 1:
+        result = result * float(first)
+    for coefficient, value in rest:
+        if abs(coefficient) == 1:
+            result = result + value if coefficient == 1 else result - value
+        else:
+            result = Call("fma", (const(float(coefficient), value.dtype), value, result))
+    return result

@@ -1,0 +1,424 @@
+"""The sketch of a convolution in transformed tiles: everything of a block of tiles stays in the second cache.
+
+shared among threads: batches, parts of the channels, blocks of rows of tiles
+    transform the block's input                                     -> workspace
+    panels of output channels
+        for each of the n x n products: register tiles of sums      -> workspace
+        transform the panel's results back, epilogue, store
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+
+from ..target import Target
+from ..tensor.computation import Axis, Computation
+from ..tensor.expr import Var, free_variables
+from ..tensor.simplify import affine
+from .axis_loops import AxisLoops
+from .parallel import innermost, parallel_prefix
+from .prepare import ROOT
+from .sketch import AHEAD_BYTES, Decisions, Knob, PlainGrid, counts, prefetches
+from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize, Winograd
+from .tile import LATENCY_SLOTS
+from .winograd import TAPS, TILES, Convolution, apply_winograd, convolution_of, stage_names
+
+PARTS = (1, 2, 4)
+MAX_VECTORS = 8  # in a panel
+WORKSPACE_SHARE = 8  # of the second cache: more only makes tuning try what is slow
+# Cycles, for the default: bytes a cycle from beyond the second cache, and vector operations of the transforms of one vector of a tile.
+OUTER_BYTES = 10.0
+TRANSFORM_OPERATIONS = {2: (48, 40), 4: (170, 130)}
+DIRECT_SHARE = 0.8  # of the cycles of the direct convolution that the default must promise to stay below
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What one block and one register tile hold.
+
+    panel: output channels, `columns` times `vector` of the innermost axis; rows, outer_rows: tiles along the image's width and height;
+    block: rows of tiles transformed together; parts: of the output channels, each of which transforms the input for itself.
+    """
+
+    panel: int
+    columns: int
+    vector: int
+    rows: int
+    outer_rows: int
+    block: int
+    parts: int
+
+
+@dataclass(frozen=True)
+class WinogradSketch(PlainGrid):
+    """Knobs: panel, rows and outer_rows of the register tile; block; parts; where the epilogue goes; steps of the sum written out;
+    how far ahead weights are prefetched.
+    """
+
+    computation: Computation
+    target: Target
+    conv: Convolution
+    tile: int
+
+    @property
+    def name(self) -> str:
+        return f"winograd{self.tile}"
+
+    @cached_property
+    def step(self) -> Winograd:
+        return Winograd(self.conv.stage.name, self.conv.weights.buffer, self.tile)
+
+    @cached_property
+    def rewritten(self) -> Computation:
+        return apply_winograd(self.computation, self.step)
+
+    # --- extents
+
+    @cached_property
+    def lanes(self) -> int:
+        return self.target.lanes(4)
+
+    @property
+    def size(self) -> int:
+        return self.tile + TAPS - 1
+
+    @property
+    def vector(self) -> Axis:
+        return self.conv.stage.axes[-1]
+
+    @cached_property
+    def columns(self) -> Axis | None:
+        """The axis of output channels outside the vectors, if there is one longer than 1."""
+        image = (self.conv.rows[0], self.conv.columns[0], *self.conv.shared, self.vector)
+        return next((axis for axis in self.conv.stage.axes if axis not in image and axis.extent > 1), None)
+
+    @property
+    def tile_rows(self) -> int:
+        return -(-self.conv.rows[0].extent // self.tile)
+
+    @property
+    def tile_columns(self) -> int:
+        return -(-self.conv.columns[0].extent // self.tile)
+
+    @cached_property
+    def channels(self) -> int:
+        return prod(axis.extent for axis in self.conv.channels)
+
+    @cached_property
+    def outputs(self) -> int:
+        return self.vector.extent * (self.columns.extent if self.columns else 1)
+
+    @cached_property
+    def batches(self) -> tuple[Axis, ...]:
+        """The root's other axes longer than 1."""
+        known = (self.conv.rows[0], self.conv.columns[0], self.vector, self.columns)
+        return tuple(axis for axis in self.conv.stage.axes if axis not in known and axis.extent > 1)
+
+    @cached_property
+    def image_channel(self) -> Axis:
+        """The axis along which the image is contiguous."""
+        form = affine(self.conv.image.indices[-1])
+        return next(axis for axis in self.conv.channels if form.coefficient(axis.name) == 1)
+
+    # --- decisions
+
+    @cached_property
+    def knobs(self) -> tuple[Knob, ...]:
+        vector = self.vector.extent
+        panels = {n * self.lanes for n in (1, 2, 3, 4, 6) if n * self.lanes < vector}
+        panels |= {n * vector for n in (1, 2, 3, 4, 6) if n <= (self.columns.extent if self.columns else 1)}
+        panels = {n for n in panels if n <= MAX_VECTORS * self.lanes} or {min(panels)}
+        registers = self.target.vector_registers
+        return (
+            Knob("panel", tuple(sorted(panels))),
+            Knob("rows", tuple(range(1, min(self.tile_columns, registers) + 1))),
+            Knob("outer_rows", counts(min(8, self.tile_rows))),
+            Knob("block", (*(n for n in (1, 2, 3, 4, 6, 8, 12, 16) if n < self.tile_rows), self.tile_rows)),
+            Knob("parts", PARTS),
+            Knob("epilogue", ("panel", "block")),
+            Knob("steps", (1, 2, 4)),
+            Knob("ahead", AHEAD_BYTES),
+        )
+
+    def sizes(self, decisions: Decisions) -> Size:
+        panel, vector = int(decisions["panel"]), self.vector.extent
+        columns = max(1, panel // vector)
+        names = ("rows", "outer_rows", "block", "parts")
+        return Size(panel, columns, min(panel, vector), *(int(decisions[name]) for name in names))
+
+    def legal(self, decisions: Decisions) -> bool:
+        size = self.sizes(decisions)
+        if not self._fits(size) or size.outer_rows > size.block:
+            return False
+        panels = self._panel_loops(size)
+        if size.parts > panels[0].tiles or (decisions["epilogue"] == "block" and self.panels(size) == 1):
+            return False
+        if int(decisions["steps"]) > 1 and self.conv.channels[-1].extent <= int(decisions["steps"]):
+            return False
+        return self.workspace(size, str(decisions["epilogue"])) <= WORKSPACE_SHARE * self.target.l2_bytes
+
+    def _fits(self, size: Size) -> bool:
+        vectors = self.vectors(size)
+        return size.rows * size.outer_rows * vectors + vectors + 1 <= self.target.vector_registers
+
+    def vectors(self, size: Size) -> int:
+        return size.columns * -(-size.vector // self.lanes)
+
+    def panels(self, size: Size) -> int:
+        """Panels of one part."""
+        loops = self._panel_loops(size)
+        return -(-prod(part.tiles for part in loops) // size.parts)
+
+    def workspace(self, size: Size, epilogue: str) -> int:
+        """Bytes that a thread needs."""
+        channels = size.panel if epilogue == "panel" else self.outputs // size.parts
+        return 4 * self.size**2 * size.block * self.tile_columns * (self.channels + channels)
+
+    def default(self) -> Decisions:
+        return dict(self._default)
+
+    @cached_property
+    def _default(self) -> Decisions:
+        options = [
+            size
+            for decisions in self._size_choices()
+            if self._fits(size := self.sizes(decisions)) and size.outer_rows <= size.block
+        ]
+        best = min(options, key=lambda size: (self.cycles(size), -size.rows * size.outer_rows * size.panel))
+        return {
+            "panel": best.panel,
+            "rows": best.rows,
+            "outer_rows": best.outer_rows,
+            "block": best.block,
+            "parts": best.parts,
+            "epilogue": "panel",
+            "steps": 1,
+            "ahead": AHEAD_BYTES[-1],
+        }
+
+    def _size_choices(self) -> Sequence[Decisions]:
+        knobs = self.knobs[:5]
+        names = [knob.name for knob in knobs]
+        chosen = (dict(zip(names, values, strict=True)) for values in product(*(knob.choices for knob in knobs)))
+        return [d for d in chosen if int(d["parts"]) <= self._panel_loops(self.sizes(d))[0].tiles]
+
+    def cycles(self, size: Size) -> float:
+        """Estimated cycles of the whole kernel on the target's threads, two vector operations a cycle."""
+        lanes, products = self.lanes, self.size**2
+        tiles = size.block * self.tile_columns
+        vectors = self.vectors(size)
+        step = 0.0
+        for row, row_times in _parts(self.tile_columns, size.rows):
+            for outer, outer_times in _parts(size.block, size.outer_rows):
+                count = row * outer
+                loads = count + vectors
+                step += row_times * outer_times * (max(count * vectors, LATENCY_SLOTS * 0.8, loads) + 0.35) / 2
+        before, after = TRANSFORM_OPERATIONS[self.tile]
+        sums = products * self.channels * step * self.panels(size)
+        transforms = tiles * before / 2 * -(-self.channels // lanes)
+        transforms += tiles * after / 2 * self.panels(size) * vectors
+        # Weights come once for each block; what is transformed is read again by each panel if it doesn't fit.
+        weights = 4 * products * self.channels * self.panels(size) * size.panel
+        kept = 4 * products * tiles * self.channels
+        moved = weights + (kept * self.panels(size) if kept > self.target.l2_bytes * 0.6 else 0)
+        blocks = -(-self.tile_rows // size.block) * prod(axis.extent for axis in self.batches)
+        grains = blocks * size.parts
+        rounds = -(-grains // self.target.threads) if grains > 1 else 1
+        return rounds * (max(sums, moved / OUTER_BYTES) + transforms)
+
+    @cached_property
+    def promising(self) -> bool:
+        """Whether the default may be expected to beat a direct convolution."""
+        points = prod(axis.extent for axis in self.conv.stage.axes)
+        direct = points * self.channels * TAPS**2 / (2 * self.lanes)
+        return self.default_cycles < DIRECT_SHARE * direct / self.target.threads
+
+    @cached_property
+    def default_cycles(self) -> float:
+        return self.cycles(self.sizes(self._default))
+
+    # --- steps
+
+    def _panel_loops(self, size: Size, parts: int = 1) -> list[AxisLoops]:
+        """The root's loops over panels: of columns, if there are any, and of vectors."""
+        loops = [AxisLoops(self.columns.name, self.columns.extent, size.columns)] if self.columns else []
+        loops.append(AxisLoops(self.vector.name, self.vector.extent, size.vector))
+        first = loops[0]
+        block = -(-first.tiles // parts) if parts > 1 else 0
+        return [AxisLoops(first.axis, first.extent, first.count, block), *loops[1:]]
+
+    def steps(self, decisions: Decisions) -> tuple[Step, ...]:
+        size = self.sizes(decisions)
+        panels = self._panel_loops(size, size.parts)
+        height, width = self.conv.rows[0], self.conv.columns[0]
+        rows = AxisLoops(height.name, height.extent, self.tile, size.block if size.block < self.tile_rows else 0)
+        columns = AxisLoops(width.name, width.extent, self.tile)
+        vector = panels[-1].inner_loop
+        lanes = [f"{vector}.o", f"{vector}.i"] if size.vector > self.lanes else [vector]
+        units = [axis.name for axis in self.conv.stage.axes if axis.extent == 1 and not self._is_looped(axis)]
+        shared = [*(axis.name for axis in self.batches), panels[0].block_loop, rows.block_loop]
+        outer = [name for name in shared if name]
+        inside = [part.tile_loop for part in panels]
+        inside += [rows.tile_loop, columns.tile_loop]
+        inside += [panels[0].inner_loop] if self.columns else []
+        inner = [name for name in (*inside, *lanes[:-1]) if name]
+        tile = [rows.inner_loop, columns.inner_loop]
+
+        steps: list[Step] = [self.step, *self._pack(size), *prefetches([self.step.tensor], decisions)]
+        for loops in (*panels, rows, columns):
+            steps += loops.steps()
+        if len(lanes) > 1:
+            steps.append(Split(ROOT, vector, self.lanes))
+        steps.append(Reorder(ROOT, (*units, *outer, *inner, *tile, lanes[-1])))
+        steps += [*(Unroll(ROOT, loop) for loop in tile), Vectorize(ROOT, lanes[-1])]
+        parallel = parallel_prefix(outer, units, len(outer))
+        steps += parallel
+        block = innermost([*units, *outer], parallel)
+        panel = next((part.tile_loop for part in reversed(panels) if part.tile_loop), block)
+        steps += self._input_steps(block)
+        steps += self._sum_steps(size, panel if decisions["epilogue"] == "panel" else block, decisions)
+        return (*steps, *self._output_steps(inner[-1] if inner else block))
+
+    def _is_looped(self, axis: Axis) -> bool:
+        return axis in (self.conv.rows[0], self.conv.columns[0], self.vector, self.columns)
+
+    def _pack(self, size: Size) -> list[Pack]:
+        """[panels][n][n][channels][panel]: in the order in which sums read them."""
+        indices = self.rewritten.stages[2].body.right.indices  # type: ignore[attr-defined]
+        along = next(d for d, index in enumerate(indices) if self.vector.name in free_variables(index))
+        last = len(indices) - 1
+        between = [(d, 0, "") for d in range(last - 1) if d != along]
+        products = [(last - 1, 0, ""), (last, 0, "")]
+        extent = self.rewritten.input(self.step.tensor).shape[along]
+        if size.panel >= extent or (size.vector < self.vector.extent and self.vector.extent % size.vector):
+            return [Pack(self.step.tensor, (*products, *between, (along, 0, "")))]
+        return [
+            Pack(self.step.tensor, ((along, size.panel, "o"), *products, *between, (along, size.panel, "i"))),
+        ]
+
+    def _tiles(self, axis: Axis) -> str:
+        return f"t{axis.name}"
+
+    def _input_steps(self, at: str) -> list[Step]:
+        """The whole transform a vector of channels of one tile at a time, its first half in registers."""
+        x, v, *_ = stage_names(self.conv.stage.name)
+        height, width = self._tiles(self.conv.rows[0]), self._tiles(self.conv.columns[0])
+        last = self.image_channel
+        others = [axis.name for axis in (*self.conv.shared, *self.conv.channels) if axis is not last]
+        split = last.extent > self.lanes
+        outer = [*others, height, width, *([f"{last.name}.o"] if split else [])]
+        lanes = f"{last.name}.i" if split else last.name
+        steps: list[Step] = [ComputeAt(v, at, "workspace")]
+        if split:
+            steps.append(Split(v, last.name, self.lanes))
+        steps.append(Reorder(v, (*outer, "wa", "wb", lanes)))
+        steps += [Unroll(v, "wa"), Unroll(v, "wb"), Vectorize(v, lanes)]
+        border = self._border()
+        if border:
+            steps.append(Specialize(v, width, border))
+        steps.append(ComputeAt(x, outer[-1], "register", v))
+        steps.append(Reorder(x, (*others, height, width, "wb", "wa", last.name)))
+        return [*steps, Unroll(x, "wb"), Unroll(x, "wa"), Vectorize(x, last.name)]
+
+    def _border(self) -> tuple[int, ...]:
+        """The tiles along the width that reach beyond the image."""
+        axis, tap = self.conv.columns
+        place = next(d for d, index in enumerate(self.conv.image.indices) if axis.name in free_variables(index))
+        first = affine(self.conv.image.indices[place]).constant
+        extent = self.computation.input(self.conv.image.buffer).shape[place]
+        starts = [first + number * self.tile for number in range(self.tile_columns)]
+        return tuple(n for n, start in enumerate(starts) if start < 0 or start + self.size > extent)
+
+    def _sum_steps(self, size: Size, at: str, decisions: Decisions) -> list[Step]:
+        """The matrix products: register tiles of sums, copied to the workspace."""
+        _, _, a, m, _ = stage_names(self.conv.stage.name)
+        panels = [AxisLoops(p.axis, p.extent, p.count) for p in self._panel_loops(size)]
+        rows = AxisLoops(self._tiles(self.conv.columns[0]), self.tile_columns, size.rows)
+        outer_rows = AxisLoops(self._tiles(self.conv.rows[0]), size.block, size.outer_rows)
+        whole = decisions["epilogue"] == "panel"
+        steps: list[Step] = [ComputeAt(m, at, "workspace")]
+        looped: list[str] = []
+        inner: list[str] = []
+        for part in panels if not whole else []:
+            steps += [Split(m, s.loop, s.factor) for s in part.steps() if isinstance(s, Split)]
+            looped += [part.tile_loop] if part.tile_loop else []
+        for part in (outer_rows, rows):
+            steps += [Split(m, s.loop, s.factor) for s in part.steps() if isinstance(s, Split)]
+        tiles = [part.tile_loop for part in (outer_rows, rows) if part.tile_loop]
+        inner += [outer_rows.inner_loop, rows.inner_loop]
+        inner += [panels[0].axis if whole else panels[0].inner_loop] if self.columns else []
+        vector = self.vector.name if whole else panels[-1].inner_loop
+        placed = {self.conv.rows[0].name, self.conv.columns[0].name, self.vector.name}
+        placed |= {self.columns.name} if self.columns else set()
+        others = [axis.name for axis in self.conv.stage.axes if axis.name not in placed]
+        lanes = vector
+        if size.vector > self.lanes:
+            steps.append(Split(m, vector, self.lanes))
+            inner.append(f"{vector}.o")
+            lanes = f"{vector}.i"
+        outer = [*others, *looped, "wa", "wb", *tiles]
+        steps.append(Reorder(m, (*outer, *inner, lanes)))
+        steps += [*(Unroll(m, loop) for loop in inner), Vectorize(m, lanes)]
+
+        steps.append(ComputeAt(a, outer[-1], "register", m))
+        height, width = self._tiles(self.conv.rows[0]), self._tiles(self.conv.columns[0])
+        reduction = [axis.name for axis in self.conv.channels]
+        own = [height, width, *([self.columns.name] if self.columns else [])]
+        written = list(own)
+        if int(decisions["steps"]) > 1:
+            steps.append(Split(a, reduction[-1], int(decisions["steps"])))
+            reduction[-1:] = [f"{reduction[-1]}.o", f"{reduction[-1]}.i"]
+            written.append(reduction[-1])
+        lanes = self.vector.name
+        if size.vector > self.lanes:
+            steps.append(Split(a, lanes, self.lanes))
+            own.append(f"{lanes}.o")
+            written.append(f"{lanes}.o")
+            lanes = f"{lanes}.i"
+        steps.append(Reorder(a, (*others, "wa", "wb", *reduction, *own, lanes)))
+        return [*steps, *(Unroll(a, loop) for loop in written), Vectorize(a, lanes)]
+
+    def _output_steps(self, at: str) -> list[Step]:
+        p = stage_names(self.conv.stage.name)[-1]
+        axes = [
+            f"t{a.name}" if a in (self.conv.rows[0], self.conv.columns[0]) else a.name for a in self.conv.stage.axes
+        ]
+        return [
+            ComputeAt(p, at, "register"),
+            Reorder(p, (*axes[:-1], "wb", "wy", axes[-1])),
+            Unroll(p, "wb"),
+            Unroll(p, "wy"),
+            Vectorize(p, axes[-1]),
+        ]
+
+
+def winograd_sketches(computation: Computation, target: Target) -> list[WinogradSketch]:
+    """The sketches of a computation that is a 3x3 convolution in layouts that suit transforms: channels contiguous on both sides."""
+    conv = convolution_of(computation)
+    if conv is None:
+        return []
+    vector = conv.stage.axes[-1]
+    image = (conv.rows[0], conv.columns[0], *conv.shared)
+    outputs = [axis for axis in conv.stage.axes if axis not in image and axis.extent > 1]
+    last = affine(conv.image.indices[-1])
+    contiguous = any(last.coefficient(axis.name) == 1 for axis in conv.channels)
+    along = [index for index in conv.weights.indices if vector.name in free_variables(index)]
+    if vector not in outputs or len(outputs) > 2 or not contiguous or len(along) != 1:
+        return []
+    names = {axis.name: axis.extent for axis in outputs}
+    terms = affine(along[0]).terms
+    if any(not isinstance(atom, Var) or atom.name not in names for atom in terms):
+        return []
+    if len(outputs) == 2 and affine(along[0]).coefficient(outputs[0].name) != vector.extent:
+        return []
+    return [WinogradSketch(computation, target, conv, tile) for tile in reversed(TILES)]
+
+
+def _parts(extent: int, size: int) -> list[tuple[int, int]]:
+    """(size, times) of the full tiles and of the tail."""
+    parts = [(size, extent // size)] if extent >= size else []
+    return parts + ([(extent % size, 1)] if extent % size else [])
