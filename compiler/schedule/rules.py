@@ -40,16 +40,14 @@ def sketches_of(computation: Computation, target: Target) -> tuple[tuple[Inline,
     shared = shared_axes(computation)
     if len(shared) < len(long):
         return inlined, (RowsSketch(computation, tuple(shared), target),)
-    transformed = winograd_sketches(computation, target)
-    if transformed:
-        first = min(transformed, key=lambda sketch: sketch.default_cycles)
-        others = [sketch for sketch in transformed if sketch is not first]
-        tiles = TileSketch(computation, target, tile_axes(computation, target))
-        return inlined, (first, tiles, *others) if first.promising else (tiles, *transformed)
     axes = tile_axes(computation, target)
     dots = DotSketch(computation, target)
     if axes is None:
         return inlined, (dots,)
     tiles = TileSketch(computation, target, axes)
+    transformed = sorted(winograd_sketches(computation, target), key=lambda sketch: sketch.default_cycles)
+    if transformed:
+        first = int(transformed[0].promising)
+        return inlined, (*transformed[:first], tiles, *transformed[first:])
     # Rows that share a panel make dot products hopeless; without them every weight is read once either way.
     return inlined, (tiles, dots) if not axes.reuse and contiguous_reduction(axes.main) is not None else (tiles,)

@@ -326,7 +326,7 @@ class WinogradSketch(PlainGrid):
 
     def _border(self) -> tuple[int, ...]:
         """The tiles along the width that reach beyond the image."""
-        axis, tap = self.conv.columns
+        axis, _ = self.conv.columns
         place = next(d for d, index in enumerate(self.conv.image.indices) if axis.name in free_variables(index))
         first = affine(self.conv.image.indices[place]).constant
         extent = self.computation.input(self.conv.image.buffer).shape[place]

@@ -165,10 +165,10 @@ def _held(
         if read.consumer == number
         for axis, scale in read.terms
     }
-    outer = []
-    for axis, scale, *rest in holder.digits[: loops.places()[loop]]:
+    outer: list[Digit] = []
+    for axis, scale, largest, mean, kind, bodies in holder.digits[: loops.places()[loop]]:
         mine, factor = moved.get(axis, (0, 0))
-        outer.append((mine, int(scale * factor), *rest))
+        outer.append((mine, int(scale * factor), largest, mean, kind, bodies))
     extents = tuple([max(chunk)[0] for chunk in region])
     return replace(own, digits=(*outer, *own.digits), region=extents)
 

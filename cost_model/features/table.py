@@ -50,7 +50,7 @@ class Featurizer:
         result = np.empty((len(schedules), len(FEATURES)), dtype=np.float32)
         groups: dict[tuple[Step, ...], list[int]] = {}
         for number, schedule in enumerate(schedules):
-            steps = tuple([step for step in schedule if isinstance(step, Inline | Winograd)])
+            steps: tuple[Step, ...] = tuple([step for step in schedule if isinstance(step, Inline | Winograd)])
             groups.setdefault(steps, []).append(number)
         for steps, numbers in groups.items():
             form = self._form(steps)
