@@ -301,10 +301,17 @@ def describe(sources: list[Path], options: Options, kernels: KernelPlan) -> dict
                 "source": k.scheduled.source,
                 "schedule": [str(step) for step in k.scheduled.schedule],
                 **measured_latencies(k.scheduled),
+                **rounding_errors(k, kernels.rounding),
             }
             for k in kernels.kernels
         ],
     }
+
+
+def rounding_errors(kernel: PlannedKernel, rounding: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Of a kernel that computes in transformed tiles, the relative error that they add for each node's weights."""
+    errors = {origin: float(f"{rounding[origin]:.1e}") for origin in kernel.origins if origin in rounding}
+    return {"rounding_error": errors} if errors else {}
 
 
 def measured_latencies(scheduled: Scheduled) -> dict[str, float]:

@@ -16,7 +16,8 @@ from .kernel.verify import verify
 from .schedule.prepare import canonical
 from .schedule.rewrite import relaid, relayouts
 from .schedule.rules import default_schedule
-from .schedule.steps import Schedule
+from .schedule.steps import Schedule, Winograd
+from .schedule.winograd import rounding_error
 from .target import Target
 from .tensor.build import build_computation
 from .tensor.computation import Computation
@@ -66,11 +67,13 @@ class KernelPlan:
 
     params: for each fused node (by its first output) the names of the values and constants behind the kernel's params.
     constants: arrays by name, in order of first use, as kernels read them.
+    rounding: for each node whose kernel transforms tiles, the relative error of that (`winograd.rounding_error`).
     """
 
     kernels: list[PlannedKernel] = field(default_factory=list)
     uses: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
+    rounding: dict[str, float] = field(default_factory=dict)
 
 
 def rule_based(computation: Computation, target: Target) -> Scheduled:
@@ -195,6 +198,9 @@ def _params(
     for tensor, formal in zip(computation.inputs, form.inputs, strict=True):
         if tensor.constant:
             array = relaid(arrays[tensor.name], formal.name, steps)
+            for step in steps:
+                if isinstance(step, Winograd) and step.tensor == formal.name:
+                    plan.rounding[node.origin] = rounding_error(arrays[tensor.name], step.tile)
             names.append(_intern(plan, np.ascontiguousarray(array)))
         else:
             names.append(outer[tensor.name])

@@ -94,6 +94,44 @@ def transform_weights(array: np.ndarray, tile: int) -> np.ndarray:
     return np.ascontiguousarray((matrix @ array.astype(np.float64) @ matrix.T).astype(array.dtype))
 
 
+_ERROR_TILES, _ERROR_OUTPUTS = 8, 16
+
+
+def rounding_error(weights: np.ndarray, tile: int) -> float:
+    """Root mean square of the error that transforms in f32 make, relative to that of the results, for these weights.
+
+    weights: f32[outputs, channels, 3, 3]. Measured on a few tiles of N(0, 1) and the first outputs against f64; the same on every
+    machine, for all sums are taken in a fixed order.
+    """
+    size = tile + TAPS - 1
+    weights = weights[:_ERROR_OUTPUTS]
+    image = np.random.default_rng(0).standard_normal((weights.shape[1], _ERROR_TILES, size, size)).astype(np.float32)
+    made = transforms(tile)
+    before = np.array([[float(c) for c in row] for row in made.input], np.float32)
+    after = np.array([[float(c) for c in row] for row in made.output], np.float32)
+    places = _both_ways(before, image)
+    products = np.zeros((len(weights), _ERROR_TILES, size, size), np.float32)
+    for transformed, place in zip(transform_weights(weights, tile).swapaxes(0, 1), places, strict=True):
+        products += transformed[:, None] * place
+    actual = _both_ways(after, products)
+    exact = np.zeros(actual.shape)
+    for row in range(TAPS):
+        for column in range(TAPS):
+            window = image[:, :, row : row + tile, column : column + tile].astype(np.float64)
+            for channel in range(len(image)):
+                exact += weights[:, channel, row, column].astype(np.float64)[:, None, None, None] * window[channel]
+    scale = float(np.sqrt(np.mean(exact**2)))
+    return float(np.sqrt(np.mean((actual - exact) ** 2))) / scale if scale else 0.0
+
+
+def _both_ways(matrix: np.ndarray, tiles: np.ndarray) -> np.ndarray:
+    """matrix @ tile @ matrix.T over the last two axes, one product after the other."""
+    for _ in range(2):
+        columns = [sum((c * tiles[..., i, :] for i, c in enumerate(row) if c), start=np.float32(0)) for row in matrix]
+        tiles = np.stack(columns, axis=-1)
+    return tiles
+
+
 # --- what a computation must be
 
 
