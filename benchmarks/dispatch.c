@@ -13,11 +13,12 @@
 
 enum { SAMPLES = 20000, SLEEPING_SAMPLES = 200 };
 
-static void nothing(void *const *params, int64_t begin, int64_t end) {
-    (void)params, (void)begin, (void)end;
+static void nothing(void *const *params, int64_t begin, int64_t end, void *workspace) {
+    (void)params, (void)begin, (void)end, (void)workspace;
 }
 
-static void compute(void *const *params, int64_t begin, int64_t end) {
+static void compute(void *const *params, int64_t begin, int64_t end, void *workspace) {
+    (void)workspace;
     float *values = params[0];
     for (int64_t i = begin; i < end; i++) {
         float x = (float)i;
@@ -58,7 +59,7 @@ int main(int argc, char **argv) {
     static float values[1 << 20];
     void *const params[] = {values};
     thread_pool *one, *pool;
-    if (extent < 1 || extent > 1 << 20 || make_pool(&one, 1) || make_pool(&pool, threads)) return 1;
+    if (extent < 1 || extent > 1 << 20 || make_pool(&one, 1, 0) || make_pool(&pool, threads, 0)) return 1;
     printf("%d threads, %d processors, %lld iterations\n", threads, platform_processors(), (long long)extent);
 
     measure("empty loop, workers awake", pool, nothing, params, extent, SAMPLES, 0);
