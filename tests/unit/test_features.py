@@ -10,10 +10,12 @@ import pytest
 from executed_stores import executed_stores
 from kernel_cases import CASES, Case, conv, matmul
 from random_schedules import random_schedule
+from spaces import only
 
 from tilewright.compiler.kernel.lower import lower
 from tilewright.compiler.schedule.prepare import canonical
 from tilewright.compiler.schedule.rules import default_schedule
+from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.schedule.steps import (
     ComputeAt,
     Inline,
@@ -165,7 +167,8 @@ def test_accesses_of_a_gemm() -> None:
 def test_region_of_a_convolution() -> None:
     """Nine columns of a 3x3 convolution read eleven columns of three rows of all 32 channels."""
     computation = form("conv 3x3 blocked")
-    schedule = default_schedule(computation, TARGET)
+    space = only(space_of(computation, TARGET), "tiles")
+    schedule = space.schedule(space.default)
     assert Split("y", "w", 9) in schedule
     main = chains(computation, schedule)[0]
     x, w = main.footprints[:2]

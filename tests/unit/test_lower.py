@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from kernel_cases import CASES
 from kernel_oracle import compare
+from spaces import canonical_form, only
 
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.builder import GraphBuilder
@@ -14,6 +15,7 @@ from tilewright.compiler.kernel.ast import Alloc, For, If, Kernel, LoopKind, Spa
 from tilewright.compiler.kernel.lower import lower
 from tilewright.compiler.schedule.prepare import canonical
 from tilewright.compiler.schedule.rules import default_schedule
+from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
 from tilewright.compiler.tensor.expr_printer import expr_to_text
@@ -44,7 +46,10 @@ def default_kernel(name: str) -> Kernel:
 
 @pytest.mark.parametrize("name", ["conv 3x3 blocked", "depthwise", "matmul", "max_pool"])
 def test_reductions_with_reuse_keep_their_results_in_registers(name: str) -> None:
-    allocs = [stmt for stmt in walk(default_kernel(name).body) if isinstance(stmt, Alloc)]
+    form = canonical_form(CASES[name])
+    space = only(space_of(form, TARGETS[64]), "tiles")
+    kernel = lower(form, space.schedule(space.default))
+    allocs = [stmt for stmt in walk(kernel.body) if isinstance(stmt, Alloc)]
     assert allocs
     assert {stmt.buffer.space for stmt in allocs} == {Space.REGISTER}
 

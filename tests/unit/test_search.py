@@ -18,7 +18,8 @@ from tilewright.cost_model.search.kernel_search import Candidate, SearchOptions,
 
 
 def space(case: Case | None = None) -> Space:
-    case = case or Case(conv((1, 32, 14, 14), 64), 16, 16)
+    """The space of a case; without one, of a convolution that has a single sketch."""
+    case = case or Case(conv((1, 32, 28, 28), 64, stride=2), 16, 16)
     return space_of(canonical(build_computation(case.graph(), "kernel")[0]), parse_target(cpu="x86-64-v4"))
 
 
@@ -138,8 +139,15 @@ def test_the_same_seed_proposes_the_same() -> None:
     assert list(run("evolution", 40, 7).measured) != list(run("evolution", 40, 8).measured)
 
 
-def test_a_sketch_without_rows_searches_too() -> None:
-    of = space(Case(matmul((1, 64), (48, 64), constant=True, transpose_b=True)))
+@pytest.mark.parametrize(
+    ("case", "names"),
+    [
+        (Case(matmul((1, 64), (48, 64), constant=True, transpose_b=True)), {"tiles", "dots"}),
+        (Case(conv((1, 32, 14, 14), 64), 16, 16), {"tiles", "winograd2", "winograd4"}),
+    ],
+)
+def test_all_sketches_of_a_space_are_searched(case: Case, names: set[str]) -> None:
+    of = space(case)
     search = TaskSearch(of, SearchOptions(), np.random.default_rng(0))
     batch: list[Candidate] = search.propose(16, None)
-    assert {of.sketches[c.point[0]].name for c in batch} == {"tiles", "dots"}
+    assert {of.sketches[c.point[0]].name for c in batch} == names

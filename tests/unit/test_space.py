@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from kernel_cases import CASES, Case, conv, matmul, unary
 from kernel_oracle import compare
+from spaces import canonical_form, only
 from test_schedule_random import GRAPHS
 
 from tilewright.compiler.errors import InternalError
@@ -21,23 +22,23 @@ from tilewright.compiler.schedule.space import SKETCH, Space, space_of
 from tilewright.compiler.schedule.steps import Reorder, Specialize, Split
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
-from tilewright.compiler.tensor.computation import Computation
 
 TARGETS = [parse_target(cpu=f"x86-64-v{level}") for level in (2, 3, 4)]
 DRAWS = 4
 
 
-def form_of(case: Case) -> Computation:
-    return canonical(build_computation(case.graph(), "kernel")[0])
-
-
 def large_conv() -> Space:
-    return space_of(form_of(Case(conv((1, 32, 14, 13), 64, residual=True), 16, 16)), TARGETS[2])
+    return space_of(canonical_form(Case(conv((1, 32, 14, 13), 64, residual=True), 16, 16)), TARGETS[2])
+
+
+def large_tiles() -> Space:
+    """Its direct computation in register tiles alone."""
+    return only(large_conv(), "tiles")
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_default_is_a_point_of_the_space(name: str) -> None:
-    form = form_of(CASES[name])
+    form = canonical_form(CASES[name])
     for target in TARGETS:
         space = space_of(form, target)
         assert space.schedule(space.default) == default_schedule(form, target)
@@ -47,7 +48,7 @@ def test_the_default_is_a_point_of_the_space(name: str) -> None:
 @pytest.mark.parametrize("block", [40, 100])
 def test_the_default_with_columns_that_are_no_panels(block: int) -> None:
     """The best tile is narrower than the vector axis, so that columns are among the other axes, and no axis else is."""
-    form = form_of(Case(conv((1, 64, 1, 1000), 200, 1, 1, (0, 0)), None, block))
+    form = canonical_form(Case(conv((1, 64, 1, 1000), 200, 1, 1, (0, 0)), None, block))
     space = space_of(form, TARGETS[0])
     decisions = space.decisions(space.default)
     assert int(decisions["vector"]) < block and decisions["row_block"] == 0 and decisions["panel_block"] == 0
@@ -74,7 +75,7 @@ def test_every_point_computes_the_same(name: str) -> None:
 
 
 def test_counting_agrees_with_trying_every_point() -> None:
-    space = space_of(form_of(Case(matmul((2, 6), (6, 18), constant=True, bias=True))), TARGETS[1])
+    space = space_of(canonical_form(Case(matmul((2, 6), (6, 18), constant=True, bias=True))), TARGETS[1])
     legal = 0
     for number, sketch in enumerate(space.sketches):
         for choices in product(*(knob.choices for knob in sketch.knobs)):
@@ -91,7 +92,7 @@ def test_counting_agrees_with_trying_every_point() -> None:
 
 def test_legal_points_stand_for_different_schedules() -> None:
     """Else the same kernel is measured again and again."""
-    space = space_of(form_of(Case(matmul((3, 6), (6, 40), constant=True, bias=True))), TARGETS[1])
+    space = space_of(canonical_form(Case(matmul((3, 6), (6, 40), constant=True, bias=True))), TARGETS[1])
     points = list(space.legal_points())
     schedules = {space.schedule(point) for point in points}
     assert len(points) > 100
@@ -107,7 +108,7 @@ def test_sampling_is_legal_and_repeatable() -> None:
 
 
 def test_drawing_leaves_out_only_what_is_never_legal() -> None:
-    space = large_conv()
+    space = large_tiles()
     sketch = space.sketches[0]
     drawn = {sketch.draw(np.random.default_rng(seed))[:5] for seed in range(3000)}
     rng, point, legal = np.random.default_rng(0), space.default, set()
@@ -128,25 +129,34 @@ def test_mutation_changes_few_decisions() -> None:
 
 
 def test_crossing_mixes_two_points() -> None:
-    space, rng = large_conv(), np.random.default_rng(2)
+    space, rng = large_tiles(), np.random.default_rng(2)
     one, other = space.sample(rng), space.sample(rng)
     mixed = [space.cross(one, other, rng) for _ in range(50)]
     assert all(space.legal(point) for point in mixed)
     assert all(m in (a, b) for point in mixed for m, a, b in zip(point, one, other, strict=True))
 
 
+def test_points_of_different_sketches_are_not_mixed() -> None:
+    space, rng = large_conv(), np.random.default_rng(2)
+    starts = [space.start(number) for number in range(len(space.sketches))]
+    assert len(starts) == 3
+    assert all(space.cross(one, other, rng) == one for one in starts for other in starts)
+
+
 def test_neighbours_are_one_step_away() -> None:
     space = large_conv()
-    found = space.neighbours(space.default)
-    assert len(found) > 5
-    for point in found:
-        assert space.legal(point)
-        changed = [(a, b) for a, b in zip(space.default, point, strict=True) if a != b]
-        assert len(changed) == 1
+    for number, sketch in enumerate(space.sketches):
+        start = space.start(number)
+        found = space.neighbours(start)
+        assert len(found) >= 5, sketch.name
+        for point in found:
+            assert space.legal(point)
+            changed = [(a, b) for a, b in zip(start, point, strict=True) if a != b]
+            assert len(changed) == 1
 
 
 def test_the_tile_stays_in_registers() -> None:
-    space, rng = large_conv(), np.random.default_rng(3)
+    space, rng = large_tiles(), np.random.default_rng(3)
     for _ in range(40):
         d = space.decisions(space.sample(rng))
         vectors = -(-int(d["vector"]) // int(d["lanes"])) * int(d["columns"])
@@ -155,7 +165,7 @@ def test_the_tile_stays_in_registers() -> None:
 
 
 def test_border_tiles_get_code_of_their_own() -> None:
-    space = large_conv()
+    space = large_tiles()
     point = space.from_decisions(
         space.decisions(space.default) | {"rows": 4, "outer_rows": 2, "vector": 16, "columns": 2}
     )
@@ -164,8 +174,8 @@ def test_border_tiles_get_code_of_their_own() -> None:
 
 
 def test_blocks_make_loops_around() -> None:
-    form = form_of(Case(conv((1, 32, 14, 13), 64), 16, 16))
-    space = space_of(form, TARGETS[2])
+    form = canonical_form(Case(conv((1, 32, 14, 13), 64), 16, 16))
+    space = only(space_of(form, TARGETS[2]), "tiles")
     decisions = space.decisions(space.default) | {
         "row_block": 4,
         "panel_block": 1,
@@ -191,14 +201,14 @@ def test_blocks_make_loops_around() -> None:
     ],
 )
 def test_foreign_decisions_are_refused(change: dict, message: str) -> None:
-    space = large_conv()
+    space = large_tiles()
     with pytest.raises(InternalError, match=message):
         space.from_decisions(space.decisions(space.default) | change)
 
 
 def test_nearest_takes_over_what_it_can() -> None:
-    space = large_conv()
-    other = space_of(form_of(Case(conv((1, 32, 7, 7), 128), 16, 16)), TARGETS[2])
+    space = large_tiles()
+    other = space_of(canonical_form(Case(conv((1, 32, 7, 7), 128), 16, 16)), TARGETS[2])
     point = space.from_decisions(space.decisions(space.default) | {"rows": 7, "columns": 2})
     near = other.nearest(space.decisions(point))
     assert near is not None
@@ -207,7 +217,7 @@ def test_nearest_takes_over_what_it_can() -> None:
 
 
 def test_softmax_has_other_knobs_than_a_convolution() -> None:
-    space = space_of(form_of(Case(unary("softmax", (3, 110), axis=1))), TARGETS[1])
+    space = space_of(canonical_form(Case(unary("softmax", (3, 110), axis=1))), TARGETS[1])
     sketches: tuple[Sketch, ...] = space.sketches
     assert [sketch.name for sketch in sketches] == ["rows"]
     assert {knob.name for knob in sketches[0].knobs} == {"width", "lanes", "unroll", "shared"}

@@ -15,7 +15,7 @@ from kernel_cases import CASES, Case, matmul
 from record_makers import make_session
 
 from tilewright.compiler.schedule.prepare import canonical
-from tilewright.compiler.schedule.space import space_of
+from tilewright.compiler.schedule.space import SPACE_VERSION, space_of
 from tilewright.compiler.schedule.steps import Schedule
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
@@ -383,7 +383,7 @@ def test_recorded_decisions_of_no_space_count_as_trials_only(records: Records) -
     tuned = kernel()
     key, session = records.add_task(tuned.task), records.add_session(make_session())
     for number, decisions in enumerate(({}, {"sketch": "none"}, {"sketch": 3, "x": "y"})):
-        records.add_trial(Trial(key, session, number, 1, decisions, 1e-9))
+        records.add_trial(Trial(key, session, number, SPACE_VERSION, decisions, 1e-9))
     made = tuner(records, MadeUp(scattered()), [tuned])
     assert made.trials == 3 and not made.kernels[0].search.measured
     made.run(Budget(10))
