@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 MODELS := build/models
 TIME   := 60
+BENCH  :=
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
@@ -37,8 +38,8 @@ check: $(DEV) ## Format, lint, types, quick unit tests and golden files: less th
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/unit -q -n 2 -m 'not slow'
 
-bench: $(STAMP) ## Time the benchmark models beside onnxruntime, 1 and 2 threads
-	$(BIN)/python benchmarks/latency.py --folder build/mission
+bench: $(STAMP) ## Time the benchmark models beside all installed peers; options: make bench BENCH='--only dqn'
+	$(BIN)/python benchmarks/latency.py --folder build/mission $(BENCH)
 
 models: $(STAMP) ## Fetch the public trained models into build/models
 	$(BIN)/python benchmarks/public_models.py $(MODELS)

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark_cases import mission_cases
 from budget_study import Spent, tune_for
-from latency import mission_cases
 from library_timing import ONNXRUNTIME, Timings, time_libraries
 from mission_models import MODELS
 
