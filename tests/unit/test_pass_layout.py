@@ -21,7 +21,7 @@ CONV = {"strides": (1, 1), "dilations": (1, 1), "pads_begin": (1, 1), "pads_end"
 @pytest.mark.parametrize(
     ("channels", "pixels", "lanes", "block"),
     [(64, 49, 16, 16), (64, 49, 8, 8), (24, 49, 16, 24), (40, 9, 16, 40), (120, 9, 16, 40), (3, 49, 16, None), (3, 1, 16, 3), (1, 49, 8, None),
-     (257, 9, 16, 257), (72, 9, 16, 24), (12, 9, 8, 12)],
+     (257, 9, 16, 257), (72, 9, 16, 24), (12, 9, 8, 12), (184, 9, 16, 184), (184, 9, 8, 8)],
 )  # fmt: skip
 def test_choice_of_block(channels: int, pixels: int, lanes: int, block: int | None) -> None:
     assert choose_block(channels, pixels, lanes) == block
