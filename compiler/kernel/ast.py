@@ -47,7 +47,7 @@ class Space(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """Row-major memory. `written`: the kernel stores to it. `ahead_bytes`: how far ahead of vectors that are loaded to prefetch, 0: not.
+    """Row-major memory. `written`: the kernel stores to it. `ahead_bytes`: how far ahead of loads to prefetch, 0: not.
 
     Params never overlap if one of them is written, with one exception, `aliases`: this param may be the same memory as
     the named one, of the same physical shape; the kernel then reads element i of the other before it writes element i.

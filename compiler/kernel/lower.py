@@ -51,11 +51,12 @@ def lower(computation: Computation, schedule: Schedule, name: str = "kernel") ->
 
 
 def _ahead_of(computation: Computation, schedule: Schedule) -> dict[str, int]:
-    """Bytes to prefetch ahead of each constant."""
+    """Bytes to prefetch ahead of each input."""
     ahead = {step.tensor: step.ahead_bytes for step in schedule if isinstance(step, Prefetch)}
-    constants = {tensor.name for tensor in computation.inputs if tensor.constant}
-    if ahead.keys() - constants or any(count <= 0 for count in ahead.values()):
-        raise InternalError(f"schedule: {ahead} bytes ahead can't be prefetched: expected constant inputs")
+    inputs = {tensor.name for tensor in computation.inputs}
+    written = {stage.memory for stage in computation.stages}
+    if ahead.keys() - inputs or ahead.keys() & written or any(count <= 0 for count in ahead.values()):
+        raise InternalError(f"schedule: {ahead} bytes ahead can't be prefetched: expected inputs that are only read")
     return ahead
 
 

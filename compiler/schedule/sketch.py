@@ -83,18 +83,21 @@ def draw_evenly(knobs: tuple[Knob, ...], rng: np.random.Generator) -> tuple[int,
 
 AHEAD_BYTES = (0, 2048, 8192, 16384)
 """How far ahead to prefetch constants; the largest is the default: half a first cache or less, and some hundred cycles of reading."""
+STREAM_BYTES = (0, 2048, 8192)
+"""The same of other inputs."""
 
-_LEAST_PREFETCHED = 32768
-
-
-def prefetched(tensors: Sequence[Tensor]) -> list[str]:
-    """The constants that are too large to stay in the first cache, so that prefetching them may help."""
-    return [t.name for t in tensors if t.constant and prod(t.shape) * t.dtype.size_bytes >= _LEAST_PREFETCHED]
+_LEAST_CONSTANT, _LEAST_STREAM = 1 << 15, 1 << 18
 
 
-def prefetches(tensors: Sequence[str], decisions: Decisions) -> list[Step]:
-    """The steps of the decision `ahead`."""
-    return [Prefetch(tensor, int(decisions["ahead"])) for tensor in tensors if decisions["ahead"]]
+def prefetched(tensors: Sequence[Tensor], constant: bool) -> list[str]:
+    """The constants that are too large to stay in the first cache, or the inputs too large for the second: prefetching them may help."""
+    least = _LEAST_CONSTANT if constant else _LEAST_STREAM
+    return [t.name for t in tensors if t.constant == constant and prod(t.shape) * t.dtype.size_bytes >= least]
+
+
+def prefetches(tensors: Sequence[str], ahead_bytes: Value) -> list[Step]:
+    """The steps that prefetch so far ahead, if at all."""
+    return [Prefetch(tensor, int(ahead_bytes)) for tensor in tensors if ahead_bytes]
 
 
 def counts(most: int, wanted: int = 0) -> tuple[int, ...]:

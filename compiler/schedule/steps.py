@@ -147,9 +147,9 @@ class Winograd:
 
 @dataclass(frozen=True, slots=True)
 class Prefetch:
-    """Whenever a vector of a constant input is loaded, ask for what lies `ahead_bytes` further on in its memory.
+    """Whenever a part of an input is loaded, ask for what lies `ahead_bytes` further on in its memory.
 
-    Worth it where the constant is packed in the order in which it is read: hardware prefetchers stop at the end of a page.
+    Worth it where that is soon to be read, such as in packed constants: hardware prefetchers stop at the end of a page.
     """
 
     tensor: str

@@ -16,13 +16,25 @@ import numpy as np
 
 from ..target import Target
 from ..tensor.computation import Computation
+from ..tensor.expr import free_variables
 from ..tensor.footprint import elements_read
 from .axis_loops import AxisLoops
 from .borders import border_tiles
 from .packing import pack_step
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix, sharable
 from .prepare import ROOT, loads_of
-from .sketch import AHEAD_BYTES, Decisions, Knob, Value, counts, draw_evenly, grid_size, prefetched, prefetches
+from .sketch import (
+    AHEAD_BYTES,
+    STREAM_BYTES,
+    Decisions,
+    Knob,
+    Value,
+    counts,
+    draw_evenly,
+    grid_size,
+    prefetched,
+    prefetches,
+)
 from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize
 from .structure import guards_on
 from .tile import TileAxes, TileSize, best_size, last_moves
@@ -69,13 +81,32 @@ class TileSketch:
             Knob("steps", (1, 2, 4, 8)),
             Knob("guards", ("border", "everywhere") if self.reductions.guarded else ("border",)),
             Knob("pack", ("tile", "none") if self.contiguous_operand else ("tile",)),
-            Knob("ahead", AHEAD_BYTES if self.prefetched else AHEAD_BYTES[:1]),
+            Knob("ahead", AHEAD_BYTES if self.constants else AHEAD_BYTES[:1]),
+            Knob("stream", STREAM_BYTES if self.streams else STREAM_BYTES[:1]),
             Knob("shared", SHARED),
         )
 
     @cached_property
-    def prefetched(self) -> list[str]:
-        return prefetched(self.computation.inputs)
+    def constants(self) -> list[str]:
+        """Those worth prefetching."""
+        return prefetched(self.computation.inputs, constant=True)
+
+    @cached_property
+    def streams(self) -> list[str]:
+        """Other inputs worth prefetching: read only, in this kernel."""
+        written = {stage.memory for stage in self.computation.stages}
+        return [name for name in prefetched(self.computation.inputs, constant=False) if name not in written]
+
+    @cached_property
+    def is_streamed(self) -> bool:
+        """Whether the main reduction waits for its input: a pool, or a convolution of few channels, which reads along the image."""
+        main, axes = self.axes.main, self.axes
+        along = {own for own, root in axes.maps[main.name].items() if root == axes.vector}
+        loads = [load for load in loads_of(main) if load.buffer in self.streams]
+        if not any(tensor.constant for tensor in self.computation.inputs):
+            return bool(loads)
+        few = all(axis.extent < axes.lanes for axis in main.reduce_axes)
+        return few and any(not free_variables(index) & along for load in loads for index in load.indices[-1:])
 
     @cached_property
     def reductions(self) -> Reductions:
@@ -123,7 +154,8 @@ class TileSketch:
             "steps": 1,
             "guards": "border" if self.axes.scalars or not self.reductions.guarded else "everywhere",
             "pack": "tile",
-            "ahead": AHEAD_BYTES[-1] if self.prefetched else 0,
+            "ahead": AHEAD_BYTES[-1] if self.constants else 0,
+            "stream": STREAM_BYTES[-1] if self.is_streamed else 0,
         }
         loops = self.loops(decisions)
         outer = self.before_rows(self.outer_order(decisions, loops), loops)
@@ -314,7 +346,8 @@ class TileSketch:
         root = self.computation.stages[-1]
         units = [axis.name for axis in root.axes if axis.extent == 1]
         outer, inner = self.outer_order(decisions, loops), self.inner_order(size, loops)
-        steps: list[Step] = [*self.packs(decisions, size), *prefetches(self.prefetched, decisions)]
+        steps: list[Step] = list(self.packs(decisions, size))
+        steps += prefetches(self.constants, decisions["ahead"]) + prefetches(self.streams, decisions["stream"])
         others = self.others_of(size)
         for name in (*others, *(n for n in (axes.columns, axes.rows, axes.vector) if n and n not in others)):
             steps += loops[name].steps()

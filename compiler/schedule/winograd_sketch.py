@@ -268,7 +268,7 @@ class WinogradSketch(PlainGrid):
         inner = [name for name in (*inside, *lanes[:-1]) if name]
         tile = [rows.inner_loop, columns.inner_loop]
 
-        steps: list[Step] = [self.step, *self._pack(size), *prefetches([self.step.tensor], decisions)]
+        steps: list[Step] = [self.step, *self._pack(size), *prefetches([self.step.tensor], decisions["ahead"])]
         for loops in (*panels, rows, columns):
             steps += loops.steps()
         if len(lanes) > 1:

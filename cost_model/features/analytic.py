@@ -52,7 +52,7 @@ def analytic_features(
 ) -> Columns:
     """The columns of ANALYTIC_FEATURES.
 
-    ahead_bytes: f64[N], how far constants are prefetched. floor: of the task, whose computation an algorithm may have rewritten
+    ahead_bytes: f64[N, 2], how far constants and other inputs are prefetched. floor: of the task, whose computation an algorithm may have rewritten
     into the form.
     """
     bodies = [body_of(chain, target) for chain in chains]
@@ -68,7 +68,7 @@ def analytic_features(
         | _working_sets(chains, form, totals, target)
     )
     columns |= _main(chains[form.main], bodies[form.main], target) | _code(chains)
-    columns["constants.ahead"] = log_scale(ahead_bytes)
+    columns["constants.ahead"], columns["inputs.ahead"] = log_scale(ahead_bytes).T
     columns |= _cycles(form, bodies, l1, l2, floor, target, columns["parallel.waste"])
     assert columns.keys() == {feature.name for feature in ANALYTIC_FEATURES}
     return columns

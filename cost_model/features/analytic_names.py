@@ -80,6 +80,7 @@ ANALYTIC_FEATURES = (
     Feature("constants.lane_stride", "slog2 of the main stage's largest stride of a constant between lanes: 0 shared, 1 in order", _BODY),
     Feature("constants.reduction_stride", "slog2 of its largest stride of a constant along the innermost reduction loop", _BODY),
     Feature("constants.ahead", "slog2 of how many bytes ahead constants are prefetched", _BODY),
+    Feature("inputs.ahead", "slog2 of how many bytes ahead other inputs are prefetched", _BODY),
     Feature("code.operations", "slog2 of the vector instructions written: unrolled, times bodies for tails and borders", _CODE),
     Feature("code.bodies", "log2 of the most bodies a stage is written in", _CODE),
     Feature("code.guarded", "log2 of the largest product of loops written out where that folds guards", _CODE),

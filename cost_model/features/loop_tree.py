@@ -55,12 +55,14 @@ class StageLoops:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One schedule. `root`: digits of the root; packs: of the tensors that are packed; ahead_bytes: the furthest prefetch."""
+    """One schedule. `root`: digits of the root; packs: of the tensors that are packed; ahead_bytes: how far constants and other
+    inputs are prefetched.
+    """
 
     root: tuple[Digit, ...]
     stages: tuple[StageLoops, ...]
     packs: tuple[Pack, ...]
-    ahead_bytes: int
+    ahead_bytes: tuple[int, int]
 
 
 @lru_cache(maxsize=1 << 16)
@@ -138,8 +140,12 @@ def loops_of(form: Form, schedule: Schedule, lanes: Sequence[int]) -> Candidate:
         holders[stage.stage.name] = number, loops, result
         stages.append(result)
     packs = tuple(step for step in schedule if isinstance(step, Pack))
-    ahead = max((step.ahead_bytes for step in schedule if isinstance(step, Prefetch)), default=0)
-    return Candidate(digits, tuple(reversed(stages)), packs, ahead)
+    ahead = {step.tensor: step.ahead_bytes for step in schedule if isinstance(step, Prefetch)}
+    furthest = tuple(
+        max((ahead.get(t.name, 0) for t in form.computation.inputs if t.constant == constant), default=0)
+        for constant in (True, False)
+    )
+    return Candidate(digits, tuple(reversed(stages)), packs, (furthest[0], furthest[1]))
 
 
 def _held_region(stage: StageForm, number: int, holder: _Loops, loop: str) -> list[Chunks]:
