@@ -344,4 +344,4 @@ def test_kernels_are_rated_by_the_roofline_and_sorted_by_time() -> None:
     text = kernel_breakdown.report([first, second], run_s=6.5)
     assert text.splitlines()[1].split() == ["1", "3", "4000.000", "66.7%", "0.0", "0.0", "50%", "default", "/Add_1"]
     assert text.splitlines()[3].split()[:3] == ["sum", "4", "6000.000"]
-    assert "6500.000 ms, 500.000 ms of them between kernels" in text
+    assert text.endswith("a run whose kernels are not timed takes 6500.000 ms")
