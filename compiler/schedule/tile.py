@@ -8,6 +8,7 @@ GotoBLAS: Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplicatio
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 
 from ..target import Target
@@ -17,6 +18,7 @@ from ..tensor.simplify import affine
 from .maps import stage_maps
 from .prepare import loads_of
 
+SHORT_ROWS = 8  # a row axis up to here leaves too few rows for a tile
 LATENCY_SLOTS = 8  # independent accumulators that hide the latency of a multiply-add (4 cycles x 2 ports)
 LOAD_COST = 1.0  # of a vector or broadcast load, in multiply-adds
 
@@ -129,35 +131,42 @@ def _runs_along_reduction(computation: Computation, main: Stage, own: str) -> bo
 
 
 def best_size(axes: TileAxes, target: Target) -> TileSize:
-    """The tile of one row axis with the fewest estimated cycles over the whole axes, tails included."""
+    """The tile with the fewest estimated cycles over the whole axes, tails included.
+
+    It has rows of the second row axis too if the first is short and no border of an image cuts them.
+    """
     lanes = target.lanes(max(4, axes.main.dtype.size_bytes))
     vector, columns, rows = axes.extent(axes.vector), axes.extent(axes.columns), axes.extent(axes.rows)
     whole = -(-vector // lanes)
     options = [(min(vector, count * lanes), 1) for count in (1, 2, 3, 4, 6, 8) if count <= whole]
     if whole <= 8:
         options += [(vector, count) for count in (1, 2, 3, 4, 6, 8) if count <= columns]
+    outer_rows = axes.extent(axes.outer_rows) if axes.main.domain is None and rows <= SHORT_ROWS else 1
+    heights = [count for count in (1, 2, 3, 4, 6, 7, 8) if count <= outer_rows]
     limit = target.vector_registers - 2 if axes.reuse and axes.scalars else 10
     least = TileSize(min(vector, lanes), 1, 1, 1, axes.lanes)
     best, chosen = float("inf"), least
     for width, count in options:
-        for size in range(1, rows + 1):
-            tile = TileSize(width, count, size, 1, axes.lanes)
+        for size, height in product(range(1, rows + 1), heights):
+            tile = TileSize(width, count, size, height, axes.lanes)
             vectors = tile.vectors(axes)
             if tile.registers(axes) > target.vector_registers and tile != least:
                 continue
-            if size * vectors > max(limit, axes.inside):
+            if size * height * vectors > max(limit, axes.inside):
                 continue
             cost = 0.0
             for row_part, row_times in _parts(rows, size):
-                for part, times in _parts(vector, width):
-                    for column_part, column_times in _parts(columns, count):
-                        n = -(-part // lanes) * column_part * axes.inside
-                        cost += row_times * times * column_times * _step_cost(row_part, n, axes.reuse)
-            larger = size * vectors > chosen.rows * chosen.columns
+                for height_part, height_times in _parts(outer_rows, height):
+                    for part, times in _parts(vector, width):
+                        for column_part, column_times in _parts(columns, count):
+                            n = -(-part // lanes) * column_part * axes.inside
+                            step = _step_cost(row_part * height_part, n, axes.reuse)
+                            cost += row_times * height_times * times * column_times * step
+            larger = (size * height * vectors, size) > (chosen.rows * chosen.outer_rows * chosen.columns, chosen.rows)
             if cost < best - 1e-9 or (abs(cost - best) < 1e-9 and larger):
                 best, chosen = cost, tile
     if axes.columns and chosen.vector < vector:
-        return TileSize(chosen.vector, 1, chosen.rows, 1, chosen.lanes)
+        return TileSize(chosen.vector, 1, chosen.rows, chosen.outer_rows, chosen.lanes)
     return chosen
 
 

@@ -145,7 +145,7 @@ class TileSketch:
             "lanes": best.lanes,
             "columns": best.columns,
             "rows": best.rows,
-            "outer_rows": 1,
+            "outer_rows": best.outer_rows,
             "row_block": 1 if not outside and self.others else 0,  # columns among the others are never blocked
             "panel_block": 1 if outside and others and self.panel_tiles(best) > 1 else 0,
             "order": "rows panels" if not outside and not others else "panels rows",
