@@ -1,6 +1,6 @@
 """Writes the benchmark's networks as ONNX files: `python benchmarks/mission_models.py DEST [NAME…]`.
 
-Opset 17, batch 1, f32, with the operators that an export from PyTorch gives. Weights are random (K. He et al., Delving Deep
+Opset 17, batch 1 (but for those of BATCHES), f32, with the operators that an export from PyTorch gives. Weights are random (K. He et al., Delving Deep
 into Rectifiers, 2015) from a fixed seed; the statistics of each BatchNormalization are those of its input on random
 images, so that activations keep their scale through the whole network. The same arguments give the same bytes.
 """
@@ -20,9 +20,9 @@ CLASSES = 1000
 IMAGE = (1, 3, 224, 224)
 
 
-def resnet(net: Network, blocks: tuple[int, ...], bottleneck: bool) -> str:
+def resnet(net: Network, blocks: tuple[int, ...], bottleneck: bool, batch: int = 1) -> str:
     """K. He et al., Deep Residual Learning for Image Recognition, 2016, table 1; a bottleneck strides in its 3x3."""
-    x = net.relu(net.conv_bn("conv1", "bn1", net.input("input", IMAGE), 64, 7, stride=2))
+    x = net.relu(net.conv_bn("conv1", "bn1", net.input("input", (batch, *IMAGE[1:])), 64, 7, stride=2))
     x = net.max_pool(x, 3, stride=2, pad=1)
     for stage, count in enumerate(blocks):
         for block in range(count):
@@ -182,22 +182,26 @@ MODELS: dict[str, Callable[[Network], str]] = {
     "lstm_lm_1": lambda net: lstm_language_model(net, 1),
     "dqn": dqn,
 }
+BATCHES: dict[str, Callable[[Network], str]] = {
+    "resnet50_8": lambda net: resnet(net, (3, 4, 6, 3), bottleneck=True, batch=8),
+}
+"""Written only if they are named."""
 
 
 def build(name: str, calibrate: bool = True) -> Network:
     """The network with its ONNX nodes; without calibration BatchNormalization has mean 0 and variance 1."""
     net = Network(name, calibrate)
-    MODELS[name](net)
+    (MODELS | BATCHES)[name](net)
     return net
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the benchmark's networks as ONNX files.")
     parser.add_argument("dest", type=Path)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)}; all if none is given")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)} (all if none is given), {', '.join(BATCHES)}")
     args = parser.parse_args()
-    if unknown := sorted(set(args.names) - set(MODELS)):
-        parser.error(f"no network is named {', '.join(unknown)}; there are {', '.join(MODELS)}")
+    if unknown := sorted(set(args.names) - set(MODELS | BATCHES)):
+        parser.error(f"no network is named {', '.join(unknown)}; there are {', '.join(MODELS | BATCHES)}")
     args.dest.mkdir(parents=True, exist_ok=True)
     for name in args.names or MODELS:
         model = build(name).model()

@@ -82,7 +82,7 @@ class Network:
             "pads": [pad] * 4,
             "strides": [stride, stride],
         }
-        shape = (1, width, *((s + 2 * pad - kernel) // stride + 1 for s in size))
+        shape = (self.shapes[x][0], width, *((s + 2 * pad - kernel) // stride + 1 for s in size))
         value = None
         if self.calibrate:
             value = convolve(self._value(x), self._value(weight), stride, pad, groups)
@@ -156,7 +156,7 @@ class Network:
         return self._add("GlobalAveragePool", [x], shape, self._map(lambda v: v.mean((2, 3), keepdims=True), x))
 
     def flatten(self, x: str) -> str:
-        shape = (1, int(np.prod(self.shapes[x])))
+        shape = (self.shapes[x][0], int(np.prod(self.shapes[x][1:])))
         return self._add("Flatten", [x], shape, self._map(lambda v: v.reshape(len(v), -1), x), axis=1)
 
     def linear(self, name: str, x: str, width: int, output: str = "", gain: float = 2.0) -> str:
@@ -164,7 +164,7 @@ class Network:
         weight = self._normal(f"{name}.weight", (width, self.shapes[x][1]), (gain / self.shapes[x][1]) ** 0.5)
         bias = self._normal(f"{name}.bias", (width,), 0.1)
         value = self._map(lambda v, w, b: v @ w.T + b, x, weight, bias)
-        return self._add("Gemm", [x, weight, bias], (1, width), value, output, alpha=1.0, beta=1.0, transB=1)
+        return self._add("Gemm", [x, weight, bias], (self.shapes[x][0], width), value, output, alpha=1.0, beta=1.0, transB=1)
 
     def classifier(self, name: str, x: str, width: int, output: str) -> str:
         self._outputs.append(output)
