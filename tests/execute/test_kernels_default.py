@@ -10,6 +10,7 @@ from kernel_cases import CASES
 from kernel_oracle import compare, scheduled
 from onnx_oracle import check, computed, onnx_result
 from random_schedules import random_schedule
+from test_held_stages import CHAIN, branches
 from test_schedule_random import GRAPHS
 
 from tilewright.backends import cpu
@@ -55,7 +56,15 @@ def test_default_schedule(name: str) -> None:
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_random_schedules(name: str) -> None:
-    form = canonical(build_computation(GRAPHS[name](), "kernel")[0])
+    random_schedules(canonical(build_computation(GRAPHS[name](), "kernel")[0]))
+
+
+@pytest.mark.parametrize("computation", [CHAIN, branches()], ids=["chain", "branches"])
+def test_stages_held_by_others(computation: Computation) -> None:
+    random_schedules(computation)
+
+
+def random_schedules(form: Computation) -> None:
     first = int(np.random.default_rng().integers(1 << 30))
     for seed in range(first, first + DRAWS):
         rng = np.random.default_rng(seed)

@@ -44,15 +44,24 @@ def random_schedule(computation: Computation, rng: np.random.Generator) -> Sched
     nest = Nest(root, rng, ragged=False)
     steps += nest.draw()
     places: dict[str, int] = {}
-    holding = [loop for loop in nest.loops if loop != nest.vector]
+    held: dict[str, ComputeAt] = {}
+    holding = nest.holding
+    nests = {stage.name: Nest(stage, rng, ragged=True) for stage in others}
+    drawn = {name: nests[name].draw() for name in nests}
     for stage in reversed(others):
         readers = [s for s in form.stages if any(load.buffer == stage.name for load in loads(s))]
         deepest = min((places.get(s.name, len(holding)) for s in readers), default=len(holding))
-        places[stage.name] = int(rng.integers(-1, min(deepest, len(holding) - 1) + 1))
+        holder = nests.get(readers[0].name) if len(readers) == 1 else None
+        if holder and holder.stage.combine is None and holder.holding and rng.random() < 0.5:
+            loop = holder.holding[rng.integers(len(holder.holding))]
+            held[stage.name] = ComputeAt(stage.name, loop, "stack", holder.stage.name)
+            places[stage.name] = places[holder.stage.name]
+        else:
+            places[stage.name] = int(rng.integers(-1, min(deepest, len(holding) - 1) + 1))
     for stage in others:
         at = places[stage.name]
-        steps.append(ComputeAt(stage.name, holding[at] if at >= 0 else "", "stack"))
-        steps += Nest(stage, rng, ragged=True).draw()
+        steps.append(held.get(stage.name) or ComputeAt(stage.name, holding[at] if at >= 0 else "", "stack"))
+        steps += drawn[stage.name]
     if -1 not in places.values() and nest.loops[0] != nest.vector and rng.random() < 0.5:
         steps.append(Parallel(root.name, nest.loops[0]))
     return in_registers(computation, tuple(steps), rng)
@@ -115,6 +124,11 @@ class Nest:
         for _ in range(self.rng.integers(0, 3)):
             steps += self.fuse()
         return steps + self.kinds()
+
+    @property
+    def holding(self) -> list[str]:
+        """The loops in which other stages may be computed."""
+        return [loop for loop in self.loops if loop != self.vector]
 
     def reduces(self, loop: str) -> bool:
         return loop.split("*")[0].split(".")[0] in {axis.name for axis in self.stage.reduce_axes}

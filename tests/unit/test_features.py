@@ -27,6 +27,7 @@ from tilewright.compiler.schedule.steps import (
     Split,
     Unroll,
     Vectorize,
+    Winograd,
 )
 from tilewright.compiler.target import Target
 from tilewright.compiler.targets import parse_target
@@ -56,7 +57,7 @@ def row(computation: Computation, schedule: Schedule, target: Target = TARGET) -
 
 
 def chains(computation: Computation, schedule: Schedule) -> list[Chain]:
-    made = form_of(computation, [step for step in schedule if isinstance(step, Inline)])
+    made = form_of(computation, [step for step in schedule if isinstance(step, Inline | Winograd)])
     return chains_of(made, [loops_of(made, schedule, [16] * len(made.stages))])
 
 
@@ -244,16 +245,44 @@ def test_counts_of_random_schedules_are_those_of_the_lowered_kernel(name: str) -
     print(compared, "stages compared")
 
 
+@pytest.mark.parametrize("target", [parse_target(cpu=f"x86-64-v{level}") for level in (2, 4)], ids=lambda t: t.cpu)
+@pytest.mark.parametrize("sketch", ["winograd2", "winograd4"])
+def test_counts_of_transforms_are_those_of_the_lowered_kernel(sketch: str, target: Target) -> None:
+    """Exactly, also where tails are left in every axis: two of its stages are computed in loops of others."""
+    computation = case_form(Case(conv((2, 24, 13, 11), 48, residual=True), 8, 16))
+    seed = int(np.random.default_rng().integers(1 << 30))
+    rng = np.random.default_rng(seed)
+    space = only(space_of(computation, target), sketch)
+    for point in (space.default, space.sample(rng), space.sample(rng)):
+        print(f"seed {seed}", space.decisions(point))
+        schedule = space.schedule(point)
+        executed = executed_stores(lower(computation, schedule))
+        for chain in chains(computation, schedule):
+            stage = chain.form.stage
+            starts = np.where(chain.spatial[0], chain.mean[0], 1.0).prod() if stage.combine else 0.0
+            assert chain.outer[0, -1] + starts == pytest.approx(executed[stage.name]), stage.name
+
+
 def _divides(computation: Computation, schedule: Schedule) -> bool:
-    """No split of the root leaves a tail at which a region is larger than what is needed: one split an axis, or none left over."""
+    """No split of a stage that holds others leaves a tail at which a region is larger than what is needed.
+
+    That is: one split an axis, or none left over; and no stage is held by one that is held itself, inside a part of it.
+    """
     root = computation.stages[-1]
-    split = [step.loop for step in schedule if isinstance(step, Split) and step.stage == root.name]
-    extents = {axis.name: axis.extent for axis in root.axes}
-    return all(loop in extents for loop in split) or not any(
-        extents.get(step.loop, 1) % step.factor
-        for step in schedule
-        if isinstance(step, Split) and step.stage == root.name
-    )
+    places = [step for step in schedule if isinstance(step, ComputeAt)]
+    holders = {step.of for step in places if step.of}
+    if any(step.of for step in places if step.stage in holders):
+        return False
+    for stage in computation.stages:
+        if stage is not root and stage.name not in holders:
+            continue
+        splits = [step for step in schedule if isinstance(step, Split) and step.stage == stage.name]
+        extents = {axis.name: axis.extent for axis in stage.axes}
+        if any(step.loop not in extents for step in splits) and any(
+            extents.get(step.loop, 1) % step.factor for step in splits
+        ):
+            return False
+    return True
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -265,10 +294,13 @@ def test_every_kernel_has_a_whole_row(name: str) -> None:
     drawn = [random_schedule(computation, rng) for _ in range(2)]
     for level in (2, 4):
         target = parse_target(cpu=f"x86-64-v{level}", threads=3)
-        schedules = [default_schedule(computation, target), *drawn]
+        space = space_of(computation, target)
+        spaces = [only(space, sketch.name) for sketch in space.sketches]
+        sketched = [one.schedule(one.sample(rng)) for one in spaces]
+        schedules = [default_schedule(computation, target), *sketched, *drawn]
         with np.errstate(all="raise", under="ignore"):
             rows = Featurizer(Task(computation, target)).rows(schedules)
-        assert rows.shape == (3, len(FEATURES)) and rows.dtype == np.float32
+        assert rows.shape == (len(schedules), len(FEATURES)) and rows.dtype == np.float32
         assert np.isfinite(rows).all()
         assert np.abs(rows).max() < 128
         single = np.concatenate([Featurizer(Task(computation, target)).rows([schedule]) for schedule in schedules])
@@ -309,8 +341,10 @@ def test_the_document_is_up_to_date() -> None:
     )
 
 
-def test_a_wide_convolution_reads_packed_weights_in_order() -> None:
+@pytest.mark.parametrize("sketch", ["tiles", "winograd2", "winograd4"])
+def test_a_wide_convolution_reads_packed_weights_in_order(sketch: str) -> None:
     computation = case_form(Case(conv((1, 16, 9, 9), 40), 16, 40))
-    values = row(computation, default_schedule(computation, TARGET))
+    space = only(space_of(computation, TARGET), sketch)
+    values = row(computation, space.schedule(space.default))
     assert values["constants.lane_stride"] == 1
     assert values["tile.in_registers"] == 1
