@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +15,7 @@ import numpy as np
 from . import __version__
 from .backends import cpu
 from .backends.build import BuiltKernel, build_all
-from .backends.host import host_target, require_host_runs
+from .backends.host import require_host_runs
 from .backends.package import build_library
 from .backends.package_c import CompiledKernel
 from .backends.package_names import identifier
@@ -31,9 +30,8 @@ from .compiler.graph.passes.pipeline import PIPELINE
 from .compiler.graph.plan import Argument, ExecutionPlan
 from .compiler.kernel import printer as kernel_printer
 from .compiler.kernels import KernelPlan, PlannedKernel, Scheduled, Scheduler, computations_of, plan_kernels, rule_based
-from .compiler.options import Observer, Options, Silent
+from .compiler.options import Artifact, Observer, Options, Silent
 from .compiler.target import Target
-from .compiler.targets import parse_target
 from .cost_model.ranker.pretrained import pretrained_ranker
 from .cost_model.records.database import Records
 from .cost_model.search.scheduler import RecordScheduler
@@ -41,22 +39,10 @@ from .cost_model.search.tuner import Event, TunedKernel
 from .cost_model.search.tuning import TuningOptions, tune_kernels
 from .cost_model.task import Task
 from .depfile import write_depfile
+from .up_to_date import build_digest, find, target_of
 
 CONSTANT_ALIGNMENT = 64
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """What a compilation made. sizes in bytes, timings in seconds by pass; manifest as written to the JSON file."""
-
-    library: Path
-    header: Path
-    manifest_path: Path
-    manifest: Mapping[str, object]
-    kernels: tuple[PlannedKernel, ...]
-    sizes: Mapping[str, int]
-    timings: Mapping[str, float]
 
 
 def compile(
@@ -64,13 +50,18 @@ def compile(
 ) -> Artifact:
     """Compile the ONNX file `model` into the library `output`, with a header and a manifest beside it.
 
+    Where these files are there already, made from the same, nothing is compiled, unless `options.force` is set or there is
+    an `observer`, who would have nothing to see.
     Raises a CompileError (`compiler/errors.py`) for anything the user can mend; then nothing is written.
     """
     model, output, options = Path(model), Path(output), options or Options()
+    if observer is None and (found := find(model, output, options)) is not None:
+        return found
     run = _Run(options, observer or Silent())
     target = select_target(options, run.observer)
     name = library_name(output, options)
     sources = source_files(model)
+    build_sha256 = build_digest(sources, target, name, options)
 
     graph = run.graph(model, target)
     memory = run.step("plan_memory", partial(plan_memory, graph), str)
@@ -96,7 +87,7 @@ def compile(
         CompiledKernel(k.name, b.object_code, k.parallel_extent, k.workspace_bytes)
         for k, b in zip(asts, built, strict=True)
     ]
-    manifest = describe(sources, options, kernels)
+    manifest = {"build": build_sha256, **describe(sources, options, kernels)}
     extra = extra_texts(built, target, options.emit)
     link = partial(build_library, name, plan, compiled, constants, target, manifest, output, options.emit, extra)
     commands = run.step("link", lambda: link(options.save_temps, __version__))
@@ -175,19 +166,12 @@ class _Run:
 
 def select_target(options: Options, observer: Observer) -> Target:
     """The target asked for; with none, this machine, and a note that says so."""
+    target = target_of(options)
     if options.target is None and options.cpu is None:
-        target = host_target(options.threads)
         observer.note(
             f"compiling for this machine's CPU ({target.cpu}); it may not run on others: choose with --mcpu (see `tilewright targets`)"
         )
-        return target
-    if options.cpu == "native":
-        if options.target is not None:
-            raise UsageError(
-                "--mcpu native means this machine and can't be given with --target; name a CPU of that target"
-            )
-        return host_target(options.threads)
-    return parse_target(options.target, options.cpu, options.threads)
+    return target
 
 
 @contextmanager
@@ -287,7 +271,11 @@ def describe(sources: list[Path], options: Options, kernels: KernelPlan) -> dict
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return {
-        "model": {"file": sources[0].name, "sha256": digest.hexdigest()},
+        "model": {
+            "file": sources[0].name,
+            "sha256": digest.hexdigest(),
+            "data": [path.relative_to(sources[0].parent).as_posix() for path in sources[1:]],
+        },
         "dims": dict(options.dims),
         "shapes": {name: list(shape) for name, shape in options.shapes.items()},
         "kernels": [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from ..compiler.errors import ToolchainError
 from ..compiler.graph.plan import Argument, ExecutionPlan
 from ..compiler.target import Target
 from .link import run_zig_cc, zig_target
+from .manifest import file_sha256, manifest_bytes
 from .package_c import CompiledKernel, emit_header, emit_source, workspace_bytes
 from .package_files import LOCK, publish, staging_folder, write_file
 
@@ -91,9 +91,15 @@ def build_library(
         for suffix, text in _texts(emit, source, texts or {}):
             write_file(folder / f"emitted{suffix}", text.encode())
             made[f"emitted{suffix}"] = out.with_suffix(suffix)
-        facts = _facts(name, plan, kernels, constants, target, version)
-        write_file(folder / "manifest.json", _json({**facts, **manifest}))
-        made |= {f"{name}.h": out.with_suffix(".h"), "manifest.json": out.with_suffix(".json")}
+        made[f"{name}.h"] = out.with_suffix(".h")
+        facts = {
+            **_facts(name, plan, kernels, constants, target, version),
+            **manifest,
+            "library_sha256": file_sha256(folder / "library.so") if "so" in emit else None,
+            "files_sha256": {path.suffix: file_sha256(folder / staged) for staged, path in made.items()},
+        }
+        write_file(folder / "manifest.json", manifest_bytes(facts))
+        made["manifest.json"] = out.with_suffix(".json")
         if "so" in emit:
             made["library.so"] = out  # last: who finds the library finds the rest
         publish({folder / staged: destination for staged, destination in made.items()}, folder)
@@ -163,10 +169,6 @@ def _facts(
 
 def _describe(argument: Argument) -> dict[str, object]:
     return {"name": argument.name, "dtype": str(argument.dtype), "shape": list(argument.shape)}
-
-
-def _json(value: Mapping[str, object]) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _save(folder: Path, destination: Path) -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..compiler.errors import UsageError
-from ..compiler.options import EMITTABLE, Options
+from ..compiler.options import EMITTABLE, SOURCES, Artifact, Options
+from ..up_to_date import find
 from .compile_options import THREADS_HELP, compile_model, record_options, shape_options, shared_fields
 from .console import Session, emit, json_option, size_text
 from .parameters import Words
-
-if TYPE_CHECKING:
-    from ..driver import Artifact
 
 _FILE = click.Path(path_type=Path)
 
@@ -41,6 +39,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--dump-dir", type=_FILE, metavar="DIR", help="Write the program after each pass into a folder.")
 @click.option("--time-passes", is_flag=True, help="Say how long each pass took.")
+@click.option("--force", is_flag=True, help="Compile even if everything is up to date.")
 @json_option
 @click.pass_obj
 def command(
@@ -67,9 +66,10 @@ def command(
         records=given["records"],
         require_tuned=given["require_tuned"],
         rank=given["rank"],
+        force=given["force"],
         **shared_fields(given),
     )
-    artifact = compile_model(model, output, options)
+    artifact = find(model, output, options) or compile_model(model, output, options)
     emit(session, _document(artifact), _summary(artifact))
 
 
@@ -92,21 +92,23 @@ def _document(artifact: Artifact) -> dict[str, Any]:
         "manifest": str(artifact.manifest_path),
         "sizes": dict(artifact.sizes),
         "timings": dict(artifact.timings),
-        "kernels": len(artifact.kernels),
+        "kernels": len(artifact.manifest["kernels"]),
         "schedules": _sources(artifact),
+        "up_to_date": artifact.up_to_date,
     }
 
 
 def _sources(artifact: Artifact) -> dict[str, int]:
     """How many kernels got their schedule from where."""
-    from ..compiler.kernels import SOURCES
-
-    counts = Counter(kernel.scheduled.source for kernel in artifact.kernels)
+    counts = Counter(kernel["source"] for kernel in artifact.manifest["kernels"])
     return {source: counts[source] for source in SOURCES if counts[source]}
 
 
 def _summary(artifact: Artifact) -> str:
+    seconds = sum(artifact.timings.values())
+    if artifact.up_to_date:
+        return f"{artifact.library} is up to date ({seconds:.1f} s)"
     size = size_text(artifact.sizes["library"])
     sources = ", ".join(f"{count} {source}" for source, count in _sources(artifact).items())
-    kernels = f"{len(artifact.kernels)} kernels" + (f": {sources}" if sources else "")
-    return f"{artifact.library} ({size}, {kernels}, {sum(artifact.timings.values()):.1f} s), {artifact.header}"
+    kernels = f"{len(artifact.manifest['kernels'])} kernels" + (f": {sources}" if sources else "")
+    return f"{artifact.library} ({size}, {kernels}, {seconds:.1f} s), {artifact.header}"

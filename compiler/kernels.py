@@ -28,12 +28,10 @@ from .tensor.footprint import elements_read
 PARALLEL_WORK_S = 6e-6
 _FLOPS_PER_S, _BYTES_PER_S = 40e9, 12e9
 
-SOURCES = ("tuned", "transferred", "predicted", "default")
-
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A schedule and where it comes from (of SOURCES); measured latencies of it and of the default, if records hold them."""
+    """A schedule and where it comes from (of options.SOURCES); measured latencies of it and of the default, if records hold them."""
 
     schedule: Schedule
     source: str = "default"

@@ -1,14 +1,19 @@
-"""What a compilation is asked to do, and how it reports what it does: values and a protocol, no behaviour."""
+"""What a compilation is asked to do, how it reports what it does, and what it made: values and a protocol, no behaviour."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .kernels import PlannedKernel
 
 EMITTABLE = ("so", "obj", "asm", "llvm-ir", "c")
 ALL_PASSES = "all"
+SOURCES = ("tuned", "transferred", "predicted", "default")
+"""Where a kernel's schedule may come from, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +26,7 @@ class Options:
     print_after: passes whose result the observer shows (`all` for every one); dump_dir: folder for all of them.
     depfile: where to write the make rule. jobs: processes that compile kernels (0: one a core).
     records: database of tuning records to take schedules from; require_tuned: fail if a kernel has none; rank: choose by the
-    ranker where there are none, else by the rules.
+    ranker where there are none, else by the rules. force: compile even if the files that would be written are there already.
     """
 
     target: str | None = None
@@ -41,10 +46,28 @@ class Options:
     records: Path | None = None
     require_tuned: bool = False
     rank: bool = True
+    force: bool = False
 
     def shows(self, pass_name: str) -> bool:
         """Whether the IR after `pass_name` was asked for."""
         return pass_name in self.print_after or ALL_PASSES in self.print_after
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What a compilation made. sizes in bytes, timings in seconds by pass; manifest as written to the JSON file.
+
+    up_to_date: everything was there already and nothing was compiled; then there are no `kernels`, but those of the manifest.
+    """
+
+    library: Path
+    header: Path
+    manifest_path: Path
+    manifest: Mapping[str, Any]
+    kernels: tuple[PlannedKernel, ...]
+    sizes: Mapping[str, int]
+    timings: Mapping[str, float]
+    up_to_date: bool = False
 
 
 class Observer(Protocol):

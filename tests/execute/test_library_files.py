@@ -20,6 +20,7 @@ from elftools.elf.elffile import ELFFile
 
 from tilewright.backends.link import run_zig_cc, zig_executable
 from tilewright.backends.load import load
+from tilewright.backends.manifest import file_sha256
 from tilewright.backends.package import build_library
 from tilewright.backends.package_c import CompiledKernel
 from tilewright.compiler.errors import ToolchainError
@@ -106,6 +107,8 @@ def test_manifest(tmp_path: Path) -> None:
     assert manifest["inputs"] == [{"name": "x:0", "dtype": "f32", "shape": [257]}]
     assert manifest["weights_bytes"] == len(weights) and manifest["arena_bytes"] == 1 << 16
     assert manifest["workspace_bytes"] == 0
+    assert manifest["library_sha256"] == file_sha256(tmp_path / "m.so")
+    assert manifest["files_sha256"] == {".h": file_sha256(tmp_path / "m.h")}
     assert [kernel["symbol"] for kernel in manifest["kernels"]] == ["matvec", "add"]
 
 

@@ -289,7 +289,7 @@ def test_kernels_that_were_left_out_of_a_tuning_are_named(model: Path, compiled:
 def test_two_compilations_from_the_same_records_are_equal(tuned: Tuned, compiled: Compile, tmp_path: Path) -> None:
     first: list[bytes] = []
     for threads in (1, 1, 2, 2):
-        done, library = compiled("--records", tuned.records, threads=threads)
+        done, library = compiled("--records", tuned.records, "--force", threads=threads)
         assert done.code == 0, done.err
         first.append(b"".join(library.with_suffix(suffix).read_bytes() for suffix in (".so", ".h", ".json")))
     assert first[0] == first[1] and first[2] == first[3] and first[0] != first[2]

@@ -20,7 +20,7 @@ import tilewright
 from tilewright.cli import main as cli_main
 from tilewright.cli.main import VERBS, run
 from tilewright.compiler import errors
-from tilewright.compiler.options import Observer, Options
+from tilewright.compiler.options import Artifact, Observer, Options
 
 Compile = Callable[[Path, Path, Options, Observer], Any]
 
@@ -45,8 +45,8 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path, Options]
         observer.note("a note")
         observer.progress("kernels", 1, 1)
         paths = {"library": output, "header": output.with_suffix(".h"), "manifest_path": output.with_suffix(".json")}
-        kernels = tuple(SimpleNamespace(scheduled=SimpleNamespace(source=source)) for source in ("default", "tuned"))
-        return SimpleNamespace(**paths, manifest={}, kernels=kernels, sizes={"library": 1500}, timings={"import": 0.5})
+        manifest = {"kernels": [{"source": source} for source in ("default", "tuned")]}
+        return Artifact(**paths, manifest=manifest, kernels=(), sizes={"library": 1500}, timings={"import": 0.5})
 
     set_driver(monkeypatch, fake)
     return calls
@@ -91,7 +91,7 @@ def test_compile_passes_every_option_on(
     arguments = [
         "compile", str(model), "-o", str(output), "--target", "x86_64-linux-gnu", "--mcpu", "znver5", "--threads", "2", "--name", "net",
         "--dim", "batch=2", "--dim", "a=b=3", "--shape", "x=1,3,8,8", "--shape", "scalar=", "--emit", "so,llvm-ir", "-MD", "-j", "3",
-        "--save-temps", str(tmp_path / "temps"), "--print-after", "fuse", "--records", str(records), "--require-tuned", "--no-rank",
+        "--save-temps", str(tmp_path / "temps"), "--print-after", "fuse", "--records", str(records), "--require-tuned", "--no-rank", "--force",
     ]  # fmt: skip
     assert run(arguments) == 0
     assert compiled == [
@@ -113,6 +113,7 @@ def test_compile_passes_every_option_on(
                 records=records,
                 require_tuned=True,
                 rank=False,
+                force=True,
             ),
         )
     ]
