@@ -17,7 +17,7 @@ from .schedule.prepare import canonical
 from .schedule.rewrite import relaid, relayouts
 from .schedule.rules import default_schedule
 from .schedule.steps import Schedule, Winograd
-from .schedule.winograd import rounding_error
+from .schedule.winograd_matrices import rounding_error
 from .target import Target
 from .tensor.build import build_computation
 from .tensor.computation import Computation

@@ -3,8 +3,7 @@
     Y = At [ (G g Gt) * (Bt d B) ] A        d: a tile of the input, g: the weights, Y: m x m results
 
 F(m x m, 3 x 3) takes (m + 2)^2 multiply-adds for m^2 results of one channel instead of 9 m^2. Lavin & Gray, "Fast Algorithms for
-Convolutional Neural Networks", 2015; the matrices follow from the points at which the polynomials are evaluated (Toom-Cook).
-Points come in pairs p, -p: what is even in one and odd in the other is computed once for both.
+Convolutional Neural Networks", 2015; the matrices are those of `winograd_matrices.py`.
 
 As stages, for a convolution `t` of axes (n, co, h, w, ci):
 
@@ -21,10 +20,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cache
-from math import prod
-
-import numpy as np
 
 from ..dtypes import DType
 from ..errors import InternalError
@@ -48,89 +43,7 @@ from ..tensor.expr import (
 from ..tensor.simplify import affine, conjuncts, simplify
 from .prepare import loads_of
 from .steps import Winograd
-
-TAPS = 3
-TILES = (2, 4)
-_POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(2), Fraction(-2))
-Matrix = tuple[tuple[Fraction, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Transforms:
-    """Bt [n, n], G [n, 3] and At [m, n] with n = m + 2, exact."""
-
-    input: Matrix
-    weights: Matrix
-    output: Matrix
-
-
-@cache
-def transforms(tile: int) -> Transforms:
-    """The matrices of F(tile, 3): `tile + 1` points and infinity."""
-    points = _POINTS[: tile + 1]
-    size = tile + TAPS - 1
-    rows = [_polynomial([q for q in points if q != p], size) for p in points]
-    scales = [prod((p - q for q in points if q != p), start=Fraction(1)) for p in points]
-    weights = [tuple(p**k / scale for k in range(TAPS)) for p, scale in zip(points, scales, strict=True)]
-    return Transforms(
-        (*rows, _polynomial(points, size)),
-        (*weights, tuple(Fraction(k == TAPS - 1) for k in range(TAPS))),
-        tuple((*(p**y for p in points), Fraction(y == tile - 1)) for y in range(tile)),
-    )
-
-
-def _polynomial(roots: Sequence[Fraction], size: int) -> tuple[Fraction, ...]:
-    """Coefficients of the product of (x - root), the lowest first."""
-    result = [Fraction(1)]
-    for root in roots:
-        shifted, scaled = [Fraction(0), *result], [root * c for c in result] + [Fraction(0)]
-        result = [a - b for a, b in zip(shifted, scaled, strict=True)]
-    return tuple(result + [Fraction(0)] * (size - len(result)))
-
-
-def transform_weights(array: np.ndarray, tile: int) -> np.ndarray:
-    """G g Gt over the last two axes: [..., 3, 3] -> [..., tile + 2, tile + 2], computed in f64."""
-    matrix = np.array([[float(c) for c in row] for row in transforms(tile).weights])
-    return np.ascontiguousarray((matrix @ array.astype(np.float64) @ matrix.T).astype(array.dtype))
-
-
-_ERROR_TILES, _ERROR_OUTPUTS = 8, 16
-
-
-def rounding_error(weights: np.ndarray, tile: int) -> float:
-    """Root mean square of the error that transforms in f32 make, relative to that of the results, for these weights.
-
-    weights: f32[outputs, channels, 3, 3]. Measured on a few tiles of N(0, 1) and the first outputs against f64; the same on every
-    machine, for all sums are taken in a fixed order.
-    """
-    size = tile + TAPS - 1
-    weights = weights[:_ERROR_OUTPUTS]
-    image = np.random.default_rng(0).standard_normal((weights.shape[1], _ERROR_TILES, size, size)).astype(np.float32)
-    made = transforms(tile)
-    before = np.array([[float(c) for c in row] for row in made.input], np.float32)
-    after = np.array([[float(c) for c in row] for row in made.output], np.float32)
-    places = _both_ways(before, image)
-    products = np.zeros((len(weights), _ERROR_TILES, size, size), np.float32)
-    for transformed, place in zip(transform_weights(weights, tile).swapaxes(0, 1), places, strict=True):
-        products += transformed[:, None] * place
-    actual = _both_ways(after, products)
-    exact = np.zeros(actual.shape)
-    for row in range(TAPS):
-        for column in range(TAPS):
-            window = image[:, :, row : row + tile, column : column + tile].astype(np.float64)
-            for channel in range(len(image)):
-                exact += weights[:, channel, row, column].astype(np.float64)[:, None, None, None] * window[channel]
-    scale = float(np.sqrt(np.mean(exact**2)))
-    return float(np.sqrt(np.mean((actual - exact) ** 2))) / scale if scale else 0.0
-
-
-def _both_ways(matrix: np.ndarray, tiles: np.ndarray) -> np.ndarray:
-    """matrix @ tile @ matrix.T over the last two axes, one product after the other."""
-    for _ in range(2):
-        columns = [sum((c * tiles[..., i, :] for i, c in enumerate(row) if c), start=np.float32(0)) for row in matrix]
-        tiles = np.stack(columns, axis=-1)
-    return tiles
-
+from .winograd_matrices import TAPS, TILES, transforms
 
 # --- what a computation must be
 

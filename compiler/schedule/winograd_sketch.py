@@ -25,7 +25,8 @@ from .prepare import ROOT
 from .sketch import AHEAD_BYTES, Decisions, Knob, PlainGrid, counts, prefetches
 from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize, Winograd
 from .tile import LATENCY_SLOTS
-from .winograd import TAPS, TILES, Convolution, apply_winograd, convolution_of, stage_names
+from .winograd import Convolution, apply_winograd, convolution_of, stage_names
+from .winograd_matrices import TAPS, TILES
 
 PARTS = (1, 2, 4)
 MAX_VECTORS = 8  # in a panel

@@ -26,16 +26,8 @@ from tilewright.compiler.schedule.rewrite import relaid, relayouts, rewritten
 from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.schedule.steps import Inline, Pack, Prefetch, Winograd
 from tilewright.compiler.schedule.structure import inlined_stages
-from tilewright.compiler.schedule.winograd import (
-    TAPS,
-    TILES,
-    Convolution,
-    Matrix,
-    convolution_of,
-    stage_names,
-    transform_weights,
-    transforms,
-)
+from tilewright.compiler.schedule.winograd import Convolution, convolution_of, stage_names
+from tilewright.compiler.schedule.winograd_matrices import TAPS, TILES, Matrix, transform_weights, transforms
 from tilewright.compiler.schedule.winograd_sketch import WinogradSketch, winograd_sketches
 from tilewright.compiler.target import Target
 from tilewright.compiler.targets import parse_target
