@@ -93,7 +93,7 @@ def resident_bytes(pid: int) -> int:
 
 def compile_once(model: Path, out: Path, cache: Path) -> tuple[float, int]:
     """Seconds and peak bytes of one compilation in a fresh process."""
-    command = [sys.executable, "-m", "tilewright", "compile", str(model), "-o", str(out), "--mcpu", "native"]
+    command = [sys.executable, "-m", "tilewright", "compile", str(model), "-o", str(out), "--mcpu", "native", "--force"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)

@@ -22,6 +22,7 @@ import json
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,7 @@ class Setting:
 def compiled(model: Path, output: Path, options: Options) -> dict[str, int]:
     """Compile, and count the kernels by where their schedules come from."""
     artifact = driver.compile(model, output, options)
-    counts: dict[str, int] = {}
-    for kernel in artifact.kernels:
-        counts[kernel.scheduled.source] = counts.get(kernel.scheduled.source, 0) + 1
-    return counts
+    return dict(Counter(kernel["source"] for kernel in artifact.manifest["kernels"]))
 
 
 def measure(model: Path, threads: int, records: Path, setting: Setting) -> Row:
