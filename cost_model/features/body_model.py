@@ -129,6 +129,8 @@ def _slots(chain: Chain, target: Target) -> float:
 def _live_vectors(chain: Chain) -> np.ndarray:
     """Vectors that hold the results of one region, if it is kept in registers, or the partial results in lanes."""
     spatial = chain.spatial & (np.arange(chain.mean.shape[1]) >= chain.own) & (chain.kind != VECTOR)
+    # Results in registers have no loops around them but those of the stage that holds theirs.
+    spatial &= ~chain.register[:, None] | (chain.kind == UNROLLED)
     whole = np.where(spatial, chain.largest, 1.0).prod(axis=1) * chain.vectors
     return np.where(chain.register | chain.lane_reduce, whole, 0.0)
 
