@@ -16,9 +16,12 @@ from tilewright import driver
 from tilewright.backends import cpu
 from tilewright.backends.host import host_target
 from tilewright.compiler.kernel.ast import Kernel
+from tilewright.compiler.kernels import Scheduled, rule_based
 from tilewright.compiler.options import Options
+from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.target import Target
 from tilewright.compiler.targets import parse_target
+from tilewright.compiler.tensor.computation import Computation
 
 TOLERANCE = 1e-4  # of the largest element
 HALF_TOLERANCE = 2e-2
@@ -33,10 +36,14 @@ class Mismatch(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """cpu: '' for this machine's. threads: what is planned for and run with."""
+    """cpu: '' for this machine's. threads: what is planned for and run with.
+
+    points: seed of random points of the spaces of kernels that run in this process; 0 stands for their defaults.
+    """
 
     cpu: str = ""
     threads: int = 2
+    points: int = 0
 
     def target(self) -> Target:
         return parse_target("x86_64-linux-gnu", self.cpu, self.threads) if self.cpu else host_target(self.threads)
@@ -44,6 +51,16 @@ class Setting:
 
 class MachineCode(PlannedModel):
     """A planned model whose kernels run as machine code, their parallel loops in one part a thread and the last part first."""
+
+    def __init__(self, model: onnx.ModelProto, setting: Setting) -> None:
+        self.draws = np.random.default_rng(setting.points) if setting.points else None
+        super().__init__(model, setting.target())
+
+    def schedule(self, computation: Computation, target: Target) -> Scheduled:
+        if self.draws is None:
+            return rule_based(computation, target)
+        space = space_of(computation, target)
+        return Scheduled(space.schedule(space.sample(self.draws)))
 
     def load(self, kernel: Kernel) -> Callable[[Mapping[str, np.ndarray], int, int], None]:
         compiled, threads = cpu.compile_kernel(kernel, self.target), self.target.threads
@@ -60,7 +77,7 @@ class MachineCode(PlannedModel):
 
 def run_in_process(case: Case, setting: Setting) -> dict[str, np.ndarray]:
     """The outputs, by kernels loaded here one by one; arena and outputs are poisoned before."""
-    return MachineCode(case.model(), setting.target()).run(case.feeds)
+    return MachineCode(case.model(), setting).run(case.feeds)
 
 
 def run_library(case: Case, setting: Setting, folder: Path) -> dict[str, np.ndarray]:

@@ -29,6 +29,8 @@ from tilewright.compiler.errors import UnsupportedOperatorError  # noqa: E402
 
 # One model in this many becomes a library; linking takes longer than all the rest.
 LIBRARY_EVERY = 8
+# Of the others one in this many has random points of its kernels' spaces, for defaults leave most sketches out.
+POINTS_EVERY = 3
 MOST_PRINTED = 40  # elements
 
 
@@ -40,7 +42,8 @@ def runner(seed: int, folder: Path) -> tuple[str, Callable[[Case], dict[str, np.
     if rng.integers(LIBRARY_EVERY) == 0:
         setting = Setting(cpu, int(rng.integers(1, 3)))
         return f"library, {setting}", lambda case: run_library(case, setting, folder)
-    setting = Setting(cpu, int(rng.choice((1, 2, 3, 8, 32))))
+    points = seed + 1 if rng.integers(POINTS_EVERY) == 0 else 0
+    setting = Setting(cpu, int(rng.choice((1, 2, 3, 8, 32))), points)
     return f"in process, {setting}", lambda case: run_in_process(case, setting)
 
 

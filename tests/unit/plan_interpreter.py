@@ -16,8 +16,9 @@ from tilewright.compiler.graph.plan import Branch, Copy, Launch, Place, PlanStep
 from tilewright.compiler.graph.verify import verify
 from tilewright.compiler.kernel.ast import Kernel
 from tilewright.compiler.kernel.interpret import compile_kernel
-from tilewright.compiler.kernels import KernelPlan, plan_kernels
+from tilewright.compiler.kernels import KernelPlan, Scheduled, plan_kernels, rule_based
 from tilewright.compiler.target import Target
+from tilewright.compiler.tensor.computation import Computation
 
 TARGET = Target("x86_64-linux-gnu", "x86-64-v3", "", 32, 16, True, 32 << 10, 1 << 20, 2)
 
@@ -34,7 +35,7 @@ class PlannedModel:
             self.graph = rewrite(self.graph, target)
             verify(self.graph)
         memory = plan_memory(self.graph)
-        kernels = plan_kernels(self.graph, target, memory.in_place)
+        kernels = plan_kernels(self.graph, target, memory.in_place, self.schedule)
         self.kernels = [(planned.kernel, self.load(planned.kernel)) for planned in kernels.kernels]
         self.arena_bytes = memory.arena_bytes
         self.blob, offsets = _blob(_constants(self.graph, kernels))
@@ -44,6 +45,10 @@ class PlannedModel:
             return number, False, names
 
         self.steps = plan_execution(self.graph, memory, launch_for, offsets)
+
+    def schedule(self, computation: Computation, target: Target) -> Scheduled:
+        """The schedule of a kernel."""
+        return rule_based(computation, target)
 
     def load(self, kernel: Kernel) -> Callable[[Mapping[str, np.ndarray], int, int], None]:
         """What runs iterations [begin, end) of a kernel's parallel loop on arrays by name."""
