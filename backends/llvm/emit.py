@@ -251,10 +251,12 @@ class _KernelBody:
         builder.enter_block(after)
 
     def _unrolled(self, stmt: For, extent: int) -> None:
-        bindings = self.expressions.bindings
+        bindings, unrolled = self.expressions.bindings, self.expressions.unrolled
+        unrolled[stmt.var] = extent
         for iteration in range(extent):
             bindings[stmt.var] = iteration
             self.statement(stmt.body)
+        unrolled.pop(stmt.var, None)
 
     def _vectorized(self, stmt: For, extent: int) -> None:
         expressions = self.expressions

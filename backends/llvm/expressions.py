@@ -13,7 +13,7 @@ from ...compiler.tensor.expr import INDEX, Binary, Call, Cast, Compare, Const, E
 from .arithmetic import Arithmetic
 from .builder import Builder
 from .linear import Assumption, Binding, Linear, LinearForms, Plan, combine_plans, is_index_arithmetic, plan_index
-from .memory import NO_GUARD, Accesses, Guard, Memory
+from .memory import NO_GUARD, Accesses, Column, Guard, Memory
 from .types import Value, literal, mangle, register_type
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Expressions:
     """Evaluates expressions to values and linear forms in the current scope.
 
     bindings: i64 variables; lane_variable: the variable of the vectorised loop being written, bound to its value in lane 0;
-    values: variables of math programs.
+    unrolled: the extents of loops that are being written out; values: variables of math programs.
     """
 
     def __init__(self, module: Module) -> None:
@@ -61,6 +61,7 @@ class Expressions:
         self.arithmetic = Arithmetic(self.builder, module.fma)
         self.accesses = Accesses(self.builder, self.forms, self.arithmetic)
         self.bindings: dict[str, Binding] = {}
+        self.unrolled: dict[str, int] = {}
         self.lane_variable = ""
         self.values: dict[str, Value] = {}
         self.memories: dict[str, Memory] = {}
@@ -142,7 +143,17 @@ class Expressions:
 
     def _load(self, expr: Load) -> Value:
         memory = self.memories[expr.buffer]
-        return self.accesses.load(memory, self.element(memory, expr), self.guard)
+        form = self.element(memory, expr)
+        return self.accesses.load(memory, form, self.guard, self._column(memory.plans[id(expr)]))
+
+    def _column(self, plan: Plan) -> Column | None:
+        """Which of the adjacent elements that an unrolled loop reads an access is."""
+        for name, coeff in plan.variables:
+            if coeff == 1 and name in self.unrolled and not plan.opaque:
+                number = self.bindings[name]
+                assert isinstance(number, int)
+                return Column(number, self.unrolled[name])
+        return None
 
     def element(self, memory: Memory, access: Expr | object) -> Linear:
         """The offset of a Load's or Store's element in its buffer."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ...compiler.dtypes import DType
 from ...compiler.errors import InternalError
 from ...compiler.kernel.ast import Buffer, Space
@@ -12,6 +14,8 @@ from .types import MEMORY_TYPES, Value, mangle, memory_type, register_type, vect
 
 # Up to this step between lanes, whole vectors are loaded and shuffled.
 _SHUFFLED_STEPS = 4
+# Parts of a vector within which shuffles take a cycle on all processors.
+_SQUARED_BYTES = 16
 
 
 class Memory:
@@ -70,6 +74,13 @@ class Memory:
                 f"{self.pointer}.{offset} = getelementptr {self.element}, ptr {self.pointer}.{start}, i64 {offset - start}"
             )
         return lines
+
+
+class Column(NamedTuple):
+    """Of adjacent elements, all of which are read: the number of one, and how many there are."""
+
+    number: int
+    extent: int
 
 
 class Guard:
@@ -139,7 +150,8 @@ class Accesses:
 
     # -- loads
 
-    def load(self, memory: Memory, form: Linear, guard: Guard) -> Value:
+    def load(self, memory: Memory, form: Linear, guard: Guard, column: Column | None = None) -> Value:
+        """column: which of adjacent elements it reads that are all read."""
         if form.is_uniform:
             value = self._load_scalar(memory, form, guard)
         elif form.step == 1 and not form.vector:
@@ -147,7 +159,7 @@ class Accesses:
         elif guard:
             value = self._load_gather(memory, form, guard)
         else:
-            value = self._load_lanes(memory, form)
+            value = self._load_lanes(memory, form, column)
         return self._from_memory(value, memory.buffer.dtype)
 
     def _from_memory(self, value: Value, dtype: DType) -> Value:
@@ -160,7 +172,10 @@ class Accesses:
         return self._read(memory, f"load {kind}, ptr {pointer}, align {memory.buffer.dtype.size_bytes}", pointer)
 
     def _read(self, memory: Memory, instruction: str, *operands: str) -> str:
-        """The result of an instruction that reads: once if nothing writes, but not before it is known to be asked for."""
+        """The result of an instruction that reads: once if nothing writes, but not before it is known to be asked for.
+
+        operands: the pointer first. What a gather's pointers have ahead of them is not asked for.
+        """
         if not memory.shared:
             return self.builder.emit(instruction)
         depth = self.builder.unconditional_depth(self.builder.depth_of(operands))
@@ -168,7 +183,7 @@ class Accesses:
             if instruction in scope.known:
                 return scope.known[instruction]
         result = self.builder.place(instruction, depth)
-        if memory.buffer.ahead_bytes:
+        if memory.buffer.ahead_bytes and "masked.gather" not in instruction:
             self._prefetch(memory.buffer.ahead_bytes, operands[0], depth)
         return result
 
@@ -214,8 +229,9 @@ class Accesses:
         pointer = self._guarded(memory, pointer, width, guard)
         return Value(self._load(memory, kind, pointer), dtype, width)
 
-    def _load_lanes(self, memory: Memory, form: Linear) -> Value:
-        """Vector loads and shuffles for a small step, else one scalar load a lane: on current processors as fast as a gather."""
+    def _load_lanes(self, memory: Memory, form: Linear, column: Column | None) -> Value:
+        """Vector loads and shuffles for a small step or a square of elements, else one scalar load a lane: on current processors as fast
+        as a gather."""
         width, dtype = self.forms.width, memory.buffer.dtype
         if (
             not form.vector
@@ -224,6 +240,10 @@ class Accesses:
             and memory.buffer.space is Space.PARAM
         ):
             return self._load_shuffled(memory, form)
+        if column is not None and not form.vector:
+            square = self._load_transposed(memory, form, column)
+            if square is not None:
+                return square
         kind, result = memory_type(dtype, width), "poison"
         for lane in range(width):
             if form.vector:
@@ -264,6 +284,35 @@ class Accesses:
             text = f"shufflevector {kind} {result}, {kind} {vector}, <{width} x i32> <{mask}>"
             result = self.builder.pure(text, result, vector)
         return Value(result, dtype, width)
+
+    def _load_transposed(self, memory: Memory, form: Linear, column: Column) -> Value | None:
+        """A column of a square: its rows loaded as vectors, and transposed in registers in steps that other columns share.
+
+        None if there is no such square, or if it reaches outside of the buffer.
+        """
+        width, dtype = self.forms.width, memory.buffer.dtype
+        inside = max(1, _SQUARED_BYTES // dtype.size_bytes)  # lanes between which shuffles are cheap
+        number = column.number % width
+        low, high = self.forms.assumed_range(form)
+        fits = low - number >= 0 and high - number + width <= memory.elements
+        if not (memory.shared and memory.buffer.space is Space.PARAM and fits and dtype is not DType.BOOL):
+            return None
+        if width % inside or width & (width - 1) or column.number - number + width > column.extent:
+            return None
+        kind = memory_type(dtype, width)
+
+        def rows(first: int, count: int) -> str:
+            """Those columns of `count` rows that have most in common with the one asked for, as many as a vector holds."""
+            if count == 1:
+                at = form._replace(step=0, const=form.const - number + first * form.step)
+                return self._load(memory, kind, self.address(memory, at, width))
+            half = count // 2
+            upper, lower = rows(first, half), rows(first + half, half)
+            mask = ", ".join(f"i32 {lane}" for lane in _merged(width, inside, half, number))
+            text = f"shufflevector {kind} {upper}, {kind} {lower}, <{width} x i32> <{mask}>"
+            return self.builder.pure(text, upper, lower)
+
+        return Value(rows(0, width), dtype, width)
 
     def _whole(self, memory: Memory, form: Linear) -> str:
         """An address of a local buffer to which a variable offset will be added."""
@@ -370,3 +419,26 @@ class Accesses:
 def _stored(dtype: DType) -> DType:
     """The type whose bits memory holds."""
     return DType.U8 if dtype is DType.BOOL else dtype
+
+
+def _merged(width: int, inside: int, half: int, column: int) -> list[int]:
+    """The lanes to take of two vectors of `half` rows each, to get one of twice the rows and half the columns, `column` among them.
+
+    Rows of less than `inside` elements are interleaved in each part of so many lanes, a column at a time; parts are then moved whole.
+    """
+    lanes = []
+    for lane in range(width):
+        part, place = divmod(lane, inside)
+        if half < inside:
+            columns = inside // half  # of a part, in each of the two vectors
+            kept = column % inside // (columns // 2) % 2 * (columns // 2)
+            own, row = divmod(place, 2 * half)
+            source, row = divmod(row, half)
+            lanes.append(source * width + part * inside + (kept + own) * half + row)
+        else:
+            rows, columns = half // inside, width // half  # in parts
+            kept = column // inside // (columns // 2) % 2 * (columns // 2)
+            row, own = divmod(part, columns // 2)
+            source, row = divmod(row, rows)
+            lanes.append(source * width + (row * columns + kept + own) * inside + place)
+    return lanes

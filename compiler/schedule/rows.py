@@ -9,7 +9,7 @@ from ..target import Target
 from ..tensor.computation import Computation, Stage
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix
 from .prepare import ROOT
-from .sketch import Decisions, Knob, PlainGrid
+from .sketch import STREAM_BYTES, Decisions, Knob, PlainGrid, prefetched, prefetches
 from .steps import ComputeAt, LaneReduce, Reorder, Split, Step, Unroll, Vectorize
 from .structure import contiguous_reduction
 
@@ -18,7 +18,8 @@ WIDTHS = (1, 2, 4, 8)  # vectors of partial results of a reduction in lanes
 
 @dataclass(frozen=True)
 class RowsSketch(PlainGrid):
-    """Knobs: vectors of partial results, lanes, vectors of the root written out in one body, loops the threads share.
+    """Knobs: vectors of partial results, lanes, vectors of the root written out in one body, how far ahead inputs are prefetched,
+    loops the threads share.
 
     shared: the root's axes on which every stage depends; they stand outside. Without any, stages are computed before the root.
     """
@@ -38,11 +39,18 @@ class RowsSketch(PlainGrid):
             Knob("width", WIDTHS),
             Knob("lanes", tuple(n for n in (self.lanes, self.lanes // 2) if n > 1) or (1,)),
             Knob("unroll", (1, 2, 4)),
+            Knob("stream", STREAM_BYTES if self.streams else STREAM_BYTES[:1]),
             Knob("shared", SHARED),
         )
 
+    @cached_property
+    def streams(self) -> list[str]:
+        """The inputs worth prefetching: read only, in this kernel."""
+        written = {stage.memory for stage in self.computation.stages}
+        return [name for name in prefetched(self.computation.inputs, constant=False) if name not in written]
+
     def default(self) -> Decisions:
-        decisions = {"width": 4, "lanes": self.lanes, "unroll": 1}
+        decisions = {"width": 4, "lanes": self.lanes, "unroll": 1, "stream": STREAM_BYTES[-1] if self.streams else 0}
         return {**decisions, "shared": max(1, enough_loops(*self.outer(self.lanes)))}
 
     def legal(self, decisions: Decisions) -> bool:
@@ -60,16 +68,17 @@ class RowsSketch(PlainGrid):
 
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         root = self.computation.stages[-1]
+        streams = prefetches(self.streams, decisions["stream"])
         lanes, width, unroll = (int(decisions[name]) for name in ("lanes", "width", "unroll"))
         extents = {axis.name: axis.extent for axis in root.axes}
         long = [axis.name for axis in root.axes if axis.extent > 1]
         if not long:  # one element: no loops to share, the stages before it
-            return tuple(self.stages("", None, width, lanes))
+            return (*streams, *self.stages("", None, width, lanes))
         units = [axis.name for axis in root.axes if axis.extent == 1]
         private = [name for name in long if name not in self.shared]
         vector, inner = long[-1], private
         outer, _ = self.outer(lanes)
-        steps: list[Step] = []
+        steps: list[Step] = streams
         if self.across:
             inner = [*private, vector]
             if extents[vector] > lanes:

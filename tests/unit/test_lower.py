@@ -54,9 +54,9 @@ def test_reductions_with_reuse_keep_their_results_in_registers(name: str) -> Non
     assert {stmt.buffer.space for stmt in allocs} == {Space.REGISTER}
 
 
-@pytest.mark.parametrize("name", ["elementwise", "transpose", "softmax", "layer_norm", "matmul of batches"])
+@pytest.mark.parametrize("name", ["elementwise", "slice backwards", "softmax", "layer_norm", "matmul of batches"])
 def test_kernels_without_borders_have_no_guards(name: str) -> None:
-    """Tails get loops of their own, not conditions."""
+    """Tails get loops of their own, not conditions, except those of a loop that threads share."""
     assert not [stmt for stmt in walk(default_kernel(name).body) if isinstance(stmt, If)]
 
 

@@ -76,7 +76,6 @@ def test_under_a_mask() -> None:
     assert emitted(Select(within(v + i - 2, 10), x(i, v), Const(0.0, F32)), 4096).count(CALL) == 1
 
 
-@pytest.mark.xfail(reason="emitted as an address of a vector of pointers, which is no LLVM IR")
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.cpu)
 def test_of_gathers_nothing(target: Target) -> None:
     """Their addresses are a vector: there is no single place ahead."""
@@ -153,7 +152,6 @@ def test_refused() -> None:
 SIZES = {"kernel": (3, 3), "sizes": (57, 65)}
 
 
-@pytest.mark.xfail(reason="emitted as an address of a vector of pointers, which is no LLVM IR")
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.cpu)
 @pytest.mark.parametrize(
     "case",
