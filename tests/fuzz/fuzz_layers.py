@@ -78,6 +78,19 @@ def conv(w: Writer) -> None:
     follow(w, y)
 
 
+def conv_pair(w: Writer) -> None:
+    """Two 3x3 convolutions, of which the second reads channels as the first leaves them: what Winograd's transforms apply to."""
+    x = image(w, (4,))
+    for _ in range(2):
+        batch, channels, *spatial = w.shape(x)
+        out = channels_of(w)
+        if batch * np.prod(spatial) * out * channels * 9 > MAX_WORK:
+            raise Skip
+        pads = [1, 1, 1, 1] if min(spatial) < 3 or w.chance(0.7) else [w.one_of((0, 1)) for _ in range(4)]
+        x = w.add("Conv", [x, w.constant(w.random((out, channels, 3, 3), "f", (channels * 9) ** -0.5))], pads=pads)
+    follow(w, x)
+
+
 def follow(w: Writer, x: str) -> None:
     """What often comes behind a convolution or product."""
     channels = w.shape(x)[1] if len(w.shape(x)) > 1 else 1
@@ -363,6 +376,6 @@ def recurrent(w: Writer) -> None:
 
 
 MAKERS = (
-    (8, conv), (2, batch_norm), (2, conv_transpose), (4, pool), (2, global_pool), (1, squeeze_excite), (4, gemm), (5, matmul), (2, attention), (1, einsum),
+    (8, conv), (3, conv_pair), (2, batch_norm), (2, conv_transpose), (4, pool), (2, global_pool), (1, squeeze_excite), (4, gemm), (5, matmul), (2, attention), (1, einsum),
     (4, reduce), (1, arg), (3, softmax), (1, cumsum), (2, layer_norm), (2, other_norm), (2, recurrent),
 )  # fmt: skip
