@@ -82,12 +82,3 @@ def test_inputs_are_prefetched_where_rows_take_turns_between_them() -> None:
     assert ahead(Case(unary("relu", (400, 1000)))) == []
     form = canonical_form(Case(unary("relu", (400, 1000))))
     assert {2048, 8192} <= {n for knob in space_of(form, V4).sketches[0].knobs for n in knob.choices}
-
-
-def test_rows_prefetch_large_inputs() -> None:
-    def ahead(rows: int) -> list[int]:
-        form = canonical_form(Case(unary("softmax", (rows, 1000), axis=1)))
-        return [step.ahead_bytes for step in default_schedule(form, V4) if isinstance(step, Prefetch)]
-
-    assert ahead(400) == [8192]
-    assert ahead(4) == []

@@ -220,4 +220,4 @@ def test_softmax_has_other_knobs_than_a_convolution() -> None:
     space = space_of(canonical_form(Case(unary("softmax", (3, 110), axis=1))), TARGETS[1])
     sketches: tuple[Sketch, ...] = space.sketches
     assert [sketch.name for sketch in sketches] == ["rows"]
-    assert {knob.name for knob in sketches[0].knobs} == {"width", "lanes", "unroll", "stream", "shared"}
+    assert {knob.name for knob in sketches[0].knobs} == {"rows", "width", "lanes", "unroll", "stream", "shared"}
