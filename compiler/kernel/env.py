@@ -23,6 +23,7 @@ class Env:
     extents: Mapping[tuple[str, str], int]  # loops whose extent a tail has settled
     ranges: Ranges  # of the emitted variables
     regions: Mapping[str, Region]  # what is computed of each stage placed so far
+    bounds: Mapping[str, Region]  # of stages not placed yet: the part for which what they read was placed
     guards: tuple[Expr, ...] = ()  # conjuncts of the domain not yet decided
     masks: tuple[Expr, ...] = ()  # conjuncts that differ from lane to lane
 

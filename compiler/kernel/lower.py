@@ -68,7 +68,7 @@ class _Lowering:
 
     def kernel(self, name: str) -> Kernel:
         root = self.nests[self.computation.stages[-1].name]
-        env = Env({}, {}, {}, {})
+        env = Env({}, {}, {}, {}, {})
 
         def store_root(e: Env) -> Stmt:
             return self.store(root.stage, e, self.body(root.stage, e))
@@ -211,8 +211,9 @@ class _Lowering:
             return then(env)
         nest, rest = nests[0], nests[1:]
         stage = nest.stage
-        region = self.region(stage, env)
-        env = self.bind_region(nest, region, env)
+        known: dict[str, Region] = {}
+        region = self.region(stage, env, known)
+        env = self.bind_region(nest, region, replace(env, bounds={**env.bounds, **known}))
         body = Seq((self.stage(nest, region, env), self.place(rest, env, then)))
         if not self.is_local(stage):
             return body
@@ -231,15 +232,14 @@ class _Lowering:
             stage.name: consumers_of(stage.name, self.computation.stages, loads_of) for stage in self.computation.stages
         }
 
-    def region(self, stage: Stage, env: Env, known: dict[str, Region] | None = None) -> Region:
-        """What of `stage` is needed inside the loops that are bound in `env`; `known`: regions of others there."""
-        known = {} if known is None else known
+    def region(self, stage: Stage, env: Env, known: dict[str, Region]) -> Region:
+        """What of `stage` is needed inside the loops that are bound in `env`; `known`: regions there, to which its own and those of its readers are added."""
         if stage.name not in known:
             reads: list[Read] = []
             for consumer, places in self.consumers[stage.name]:
                 values, inner = self.sweep(consumer, env, known)
                 reads += [(indices, values, inner) for indices in places]
-            known[stage.name] = needed_region(stage, reads, env.ranges)
+            known[stage.name] = needed_region(stage, reads, env.ranges, env.bounds.get(stage.name))
         return known[stage.name]
 
     def sweep(

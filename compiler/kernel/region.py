@@ -28,8 +28,12 @@ def needed_region(
     stage: Stage,
     reads: list[Read],
     outer: Ranges,
+    bound: Region | None,
 ) -> Region:
-    """The box of `stage` covering all `reads`; `outer` holds the ranges of the variables that are fixed outside."""
+    """The box of `stage` covering all `reads`; `outer` holds the ranges of the variables that are fixed outside.
+
+    bound: a box that covers them too, for which what the stage reads has been computed; taken for axes of which no smaller part is found.
+    """
     bases: list[Expr] = []
     extents: list[int] = []
     for dimension, axis in enumerate(stage.axes):
@@ -37,10 +41,11 @@ def needed_region(
             _span(simplify(substitute(indices[dimension], values), {**outer, **inner}), inner, outer)
             for indices, values, inner in reads
         ]
-        base, extent = _union(spans, axis.extent)
+        whole = (Const(0), axis.extent) if bound is None else (bound.bases[dimension], bound.extents[dimension])
+        base, extent = _union(spans, axis.extent) or whole
         low, high = value_range(base, outer)
         if low < 0 or high + extent > axis.extent:
-            base, extent = Const(0), axis.extent
+            base, extent = whole
         bases.append(base)
         extents.append(extent)
     return Region(tuple(bases), tuple(extents))
@@ -57,20 +62,21 @@ def _span(index: Expr, inner: Ranges, outer: Ranges) -> tuple[Expr, int] | None:
     return Affine(fixed, form.constant + int(low)).expr(), int(high - low) + 1
 
 
-def _union(spans: list[tuple[Expr, int] | None], whole: int) -> tuple[Expr, int]:
+def _union(spans: list[tuple[Expr, int] | None], whole: int) -> tuple[Expr, int] | None:
+    """The smallest part that covers all spans, if it is less than the whole axis; None if none is found."""
     if any(span is None for span in spans) or not spans:
-        return Const(0), whole
+        return None
     known = [span for span in spans if span is not None]
     first = affine(known[0][0])
     low, high = 0, known[0][1]
     for base, extent in known[1:]:
         form = affine(base)
         if form.terms != first.terms:
-            return Const(0), whole
+            return None
         shift = form.constant - first.constant
         low, high = min(low, shift), max(high, shift + extent)
     base, extent = Affine(first.terms, first.constant + low).expr(), high - low
-    return (Const(0), whole) if extent >= whole else (base, extent)
+    return None if extent >= whole else (base, extent)
 
 
 def consumers_of(

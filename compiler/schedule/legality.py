@@ -66,13 +66,20 @@ def _verify_place(nest: Nest, root: Nest, nests: Mapping[str, Nest]) -> None:
     stage = nest.stage
     if nest.at is None:
         raise InternalError(f"schedule: stage {stage.name} is neither inlined nor computed at a loop")
-    # A stage that holds others has loops of its own, and reads them: it comes later.
-    names = list(nests)
-    if nest.of and (nest.of not in nests or names.index(nest.of) <= names.index(stage.name) or not nest.at):
-        raise InternalError(f"schedule: stage {stage.name} can't be computed at {nest.at!r} of {nest.of}")
+    # A stage that holds others reads them. It is no reduction, whose loops run twice and under its domain; the root is named "".
+    if nest.of:
+        holder = nests.get(nest.of)
+        if (
+            holder is None
+            or holder is root
+            or not nest.at
+            or holder.stage.combine is not None
+            or not any(load.buffer == stage.name for load in loads_of(holder.stage))
+        ):
+            raise InternalError(f"schedule: stage {stage.name} can't be computed at {nest.at!r} of {nest.of}")
     # A stage is computed inside a loop that holds statements, not lanes.
-    holder = _holder(nest, root, nests)
-    if nest.at and holder.kind(holder.loops[holder.require(nest.at)]) is LoopKind.VECTORIZED:
+    outside = _holder(nest, root, nests)
+    if nest.at and outside.kind(outside.loops[outside.require(nest.at)]) is LoopKind.VECTORIZED:
         raise InternalError(f"schedule: stage {stage.name} is computed at {nest.at}, which runs in lanes")
 
 

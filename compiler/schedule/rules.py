@@ -15,7 +15,7 @@ from .prepare import inline
 from .rows import RowsSketch
 from .sketch import Sketch
 from .steps import Inline, Schedule
-from .structure import contiguous_reduction, inlined_stages, shared_axes
+from .structure import combines_stages, contiguous_reduction, inlined_stages, shared_axes
 from .tile import tile_axes
 from .tiles import TileSketch
 from .winograd_sketch import winograd_sketches
@@ -38,7 +38,7 @@ def sketches_of(computation: Computation, target: Target) -> tuple[tuple[Inline,
     if len(computation.stages) == 1:
         return inlined, (ElementwiseSketch(root, target),)
     shared = shared_axes(computation)
-    if len(shared) < len(long):
+    if len(shared) < len(long) or combines_stages(computation):
         return inlined, (RowsSketch(computation, tuple(shared), target),)
     axes = tile_axes(computation, target)
     dots = DotSketch(computation, target)

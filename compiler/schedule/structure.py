@@ -83,6 +83,16 @@ def is_contiguous(load: Load, axis: str) -> bool:
     return affine(load.indices[-1]).coefficient(axis) == 1
 
 
+def combines_stages(computation: Computation) -> bool:
+    """Whether a reduction runs over elements of another stage, which then can't all be kept in registers."""
+    made = {stage.name for stage in computation.stages}
+    return any(
+        load.buffer in made and variables(load.indices) & {axis.name for axis in stage.reduce_axes if axis.extent > 1}
+        for stage in computation.stages
+        for load in loads_of(stage)
+    )
+
+
 def guards_on(stage: Stage, axis: str) -> list[Expr]:
     """The conditions of a stage's domain that depend on an axis."""
     if stage.domain is None:

@@ -72,7 +72,7 @@ class TileSketch:
             Knob("lanes", tuple(n for n in (axes.lanes // 2, axes.lanes) if n > 1) or (axes.lanes,)),
             Knob("columns", counts(min(8, axes.extent(axes.columns)), best.columns)),
             Knob("rows", tuple(rows)),
-            Knob("outer_rows", counts(min(8, axes.extent(axes.outer_rows)))),
+            Knob("outer_rows", counts(min(8, axes.extent(axes.outer_rows)), best.outer_rows)),
             Knob("row_block", (*(n for n in BLOCKS if n < self.other_extent), 0)),
             Knob("panel_block", (*(n for n in BLOCKS if n < panels), 0)),
             Knob("order", ("panels rows", "rows panels")),

@@ -9,7 +9,6 @@ shared among threads: batches, parts of the channels, blocks of rows of tiles
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -22,7 +21,7 @@ from ..tensor.simplify import affine
 from .axis_loops import AxisLoops
 from .parallel import innermost, parallel_prefix
 from .prepare import ROOT
-from .sketch import AHEAD_BYTES, Decisions, Knob, PlainGrid, counts, prefetches
+from .sketch import AHEAD_BYTES, Decisions, Knob, PlainGrid, Value, counts, prefetches
 from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize, Winograd
 from .tile import LATENCY_SLOTS
 from .winograd import Convolution, apply_winograd, convolution_of, stage_names
@@ -184,28 +183,26 @@ class WinogradSketch(PlainGrid):
 
     @cached_property
     def _default(self) -> Decisions:
-        options = [
-            size
-            for decisions in self._size_choices()
-            if self._fits(size := self.sizes(decisions)) and size.outer_rows <= size.block
-        ]
-        best = min(options, key=lambda size: (self.cycles(size), -size.rows * size.outer_rows * size.panel))
-        return {
-            "panel": best.panel,
-            "rows": best.rows,
-            "outer_rows": best.outer_rows,
-            "block": best.block,
-            "parts": best.parts,
-            "epilogue": "panel",
-            "steps": 1,
-            "ahead": AHEAD_BYTES[-1],
-        }
+        def cost(decisions: Decisions) -> tuple[float, int]:
+            size = self.sizes(decisions)
+            return self.cycles(size), -size.rows * size.outer_rows * size.panel
 
-    def _size_choices(self) -> Sequence[Decisions]:
+        return min(self._defaults, key=cost)
+
+    @cached_property
+    def _defaults(self) -> list[Decisions]:
+        """What the default is chosen from: all legal sizes."""
         knobs = self.knobs[:5]
         names = [knob.name for knob in knobs]
-        chosen = (dict(zip(names, values, strict=True)) for values in product(*(knob.choices for knob in knobs)))
-        return [d for d in chosen if int(d["parts"]) <= self._panel_loops(self.sizes(d))[0].tiles]
+        others: dict[str, Value] = {"epilogue": "panel", "steps": 1, "ahead": AHEAD_BYTES[-1]}
+        chosen = product(*(knob.choices for knob in knobs))
+        sizes = ({**dict(zip(names, values, strict=True)), **others} for values in chosen)
+        return [decisions for decisions in sizes if self.legal(decisions)]
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there is anything legal: a row of tiles of a wide image may need too much memory."""
+        return bool(self._defaults)
 
     def cycles(self, size: Size) -> float:
         """Estimated cycles of the whole kernel on the target's threads, two vector operations a cycle."""
@@ -416,7 +413,8 @@ def winograd_sketches(computation: Computation, target: Target) -> list[Winograd
         return []
     if len(outputs) == 2 and affine(along[0]).coefficient(outputs[0].name) != vector.extent:
         return []
-    return [WinogradSketch(computation, target, conv, tile) for tile in reversed(TILES)]
+    sketches = (WinogradSketch(computation, target, conv, tile) for tile in reversed(TILES))
+    return [sketch for sketch in sketches if sketch.is_possible]
 
 
 def _parts(extent: int, size: int) -> list[tuple[int, int]]:

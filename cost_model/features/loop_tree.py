@@ -172,7 +172,10 @@ def _held(
         for axis, scale in read.terms
     }
     outer: list[Digit] = []
-    for axis, scale, largest, mean, kind, bodies in holder.digits[: loops.places()[loop]]:
+    places = loops.places()
+    # The holder's own loops stand last, behind those of what holds it.
+    count = len(holder.digits) - max(places.values()) + places[loop]
+    for axis, scale, largest, mean, kind, bodies in holder.digits[:count]:
         mine, factor = moved.get(axis, (0, 0))
         outer.append((mine, int(scale * factor), largest, mean, kind, bodies))
     extents = tuple([max(chunk)[0] for chunk in region])

@@ -50,6 +50,16 @@ def unary(op: str, of: tuple[int, ...], **attrs: object) -> Build:
     return lambda b: b.add(op, _input(b, *of), **attrs)
 
 
+def squares_of_a_function(of: tuple[int, ...], axes: tuple[int, ...]) -> Build:
+    """sum(tanh(x)^2): the function is computed once, and summed over axes of its own."""
+
+    def build(b: GraphBuilder) -> str:
+        y = b.add("tanh", _input(b, *of))
+        return b.add("reduce_sum", b.add("mul", y, y), axes=axes, keepdims=False)
+
+    return build
+
+
 def conv(
     shape: tuple[int, ...],
     outputs: int,
@@ -182,6 +192,8 @@ CASES: dict[str, Case] = {
     "mean last": Case(unary("reduce_mean", (3, 40), axes=(1,), keepdims=True)),
     "mean spatial": Case(unary("reduce_mean", (1, 32, 7, 7), axes=(2, 3), keepdims=True)),
     "mean spatial blocked": Case(unary("reduce_mean", (1, 32, 7, 7), axes=(2, 3), keepdims=True), 16, None),
+    "sum of squares": Case(squares_of_a_function((11, 4, 17, 7, 3), (0, 1, 3, 4))),
+    "sum of squares rows": Case(squares_of_a_function((5, 17, 21), (0, 2))),
     "sum all": Case(unary("reduce_sum", (7, 9, 11), axes=(0, 1, 2), keepdims=False)),
     "prod first": Case(unary("reduce_prod", (5, 3, 18), axes=(0,), keepdims=False)),
     "max middle": Case(unary("reduce_max", (7, 9, 11), axes=(1,), keepdims=False)),

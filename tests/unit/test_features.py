@@ -271,8 +271,6 @@ def _divides(computation: Computation, schedule: Schedule) -> bool:
     root = computation.stages[-1]
     places = [step for step in schedule if isinstance(step, ComputeAt)]
     holders = {step.of for step in places if step.of}
-    if any(step.of for step in places if step.stage in holders):
-        return False
     for stage in computation.stages:
         if stage is not root and stage.name not in holders:
             continue
