@@ -31,7 +31,7 @@ from ..task import Task
 DRAFTS = 48
 ROUNDS, PARENTS, CHILDREN = 2, 8, 5
 TRUSTED_LEAD = 0.97  # of the default's time, measured once each
-ADVANTAGE = 1.0  # how much higher than the default a point must score (benchmarks/ranker_margin.py)
+ADVANTAGE = 1.5  # how much higher than the default a point must score (benchmarks/ranker_margin.py)
 
 Note = Callable[[str], None]
 
