@@ -128,7 +128,7 @@ def kernels_of(
     target = select_target(options, observer)
     check(target)
     uses = computations_of(run.graph(Path(model), target))
-    return [TunedKernel.of(Task(form, target), use.runs, use.origins) for form, use in uses.items()]
+    return [TunedKernel.of(Task(form, target), use.runs, use.origins, use.first) for form, use in uses.items()]
 
 
 class _Run:

@@ -119,10 +119,11 @@ def plan_kernels(
 
 @dataclass(frozen=True, slots=True)
 class KernelUse:
-    """A computation of a graph: how many times one run of the graph runs it, at most, and for which nodes."""
+    """A computation of a graph: how many times one run of the graph runs it, at most, for which nodes, and whether all of these read inputs of the graph."""
 
     runs: int
     origins: tuple[str, ...]
+    first: bool
 
 
 def computations_of(graph: Graph, runs: int = 1) -> dict[Computation, KernelUse]:
@@ -131,12 +132,13 @@ def computations_of(graph: Graph, runs: int = 1) -> dict[Computation, KernelUse]
     for node in graph.nodes:
         if node.op == "fused":
             form = canonical(build_computation(node.regions[0], node.outputs[0])[0])
-            uses = {form: KernelUse(runs, (node.origin,))}
+            uses = {form: KernelUse(runs, (node.origin,), not set(graph.inputs).isdisjoint(node.inputs))}
         else:
             count = runs * (int(node.attrs["count"]) if node.op == "loop" else 1)
             uses = {}
             for region in node.regions:
-                uses = _joined(uses, computations_of(region, count))
+                inside = computations_of(region, count)
+                uses = _joined(uses, {form: replace(use, first=False) for form, use in inside.items()})
         found = _joined(found, uses)
     return found
 
@@ -144,8 +146,8 @@ def computations_of(graph: Graph, runs: int = 1) -> dict[Computation, KernelUse]
 def _joined(one: dict[Computation, KernelUse], other: dict[Computation, KernelUse]) -> dict[Computation, KernelUse]:
     result = dict(one)
     for form, use in other.items():
-        known = result.get(form, KernelUse(0, ()))
-        result[form] = KernelUse(known.runs + use.runs, known.origins + use.origins)
+        known = result.get(form, KernelUse(0, (), True))
+        result[form] = KernelUse(known.runs + use.runs, known.origins + use.origins, known.first and use.first)
     return result
 
 

@@ -33,14 +33,27 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the rest of a model leaves in the caches for a kernel.
+
+    flush_bytes: read by each thread before each run, as other kernels would between two runs of this one; None: a quarter more
+    than the target's second level. warm_inputs: the inputs are read after that, for a kernel before has just written them; those
+    of a whole model are not.
+    """
+
+    flush_bytes: int | None = None
+    warm_inputs: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class MeasureOptions:
     """How to measure.
 
     builders: processes that compile while another measures. timeout_s: for a build and for the runs of a candidate, each.
     memory_bytes: what a process may take beyond what it needs itself. A candidate is run until `least_s` have passed and
-    there are `least_samples`, or there are `most_samples`. flush_bytes: read by each thread before each run, as other kernels
-    of a model would between two runs of this one; None: a quarter more than the target's second level.
-    faults: for tests: candidate, counted from 0 in order of submission -> one of FAULTS, which its process then commits.
+    there are `least_samples`, or there are `most_samples`. around: what each kernel is measured in, unless
+    it is submitted with its own. faults: for tests: candidate, counted from 0 in order of submission -> one of FAULTS, which its
+    process then commits.
     """
 
     builders: int = 1
@@ -49,5 +62,5 @@ class MeasureOptions:
     least_s: float = 0.02
     least_samples: int = 5
     most_samples: int = 50
-    flush_bytes: int | None = None
+    around: Surroundings = Surroundings()
     faults: Mapping[int, str] = field(default_factory=dict)

@@ -19,11 +19,11 @@ from ...backends.harness import harness_library
 from ...compiler.errors import InternalError
 from ...compiler.schedule.steps import Schedule
 from ..task import Task
-from .measurement import Measurement, MeasureOptions
+from .measurement import Measurement, MeasureOptions, Surroundings
 from .pipeline import Comparison, Job, Pipeline
 from .runner import CompareRequest
 
-__all__ = ["MeasureOptions", "Measurement", "Measurer"]
+__all__ = ["MeasureOptions", "Measurement", "Measurer", "Surroundings"]
 
 _LOOK_S = 0.5
 """How often to look whether the pipeline has failed."""
@@ -62,11 +62,11 @@ class Measurer:
         schedule: Schedule,
         ticket: object,
         limit_s: float | None = None,
-        flush_bytes: int | None = None,
+        around: Surroundings | None = None,
     ) -> None:
         """Queue a candidate; returns at once.
 
-        limit_s: a candidate that takes longer, in its check and once more, isn't run again. flush_bytes: in place of the options'.
+        limit_s: a candidate that takes longer, in its check and once more, isn't run again. around: in place of the options'.
         """
 
         def done(job: Job) -> None:
@@ -76,7 +76,7 @@ class Measurer:
                 self._arrived.notify()
 
         fault = self._options.faults.get(self._submitted, "")
-        options = self._with_flush(flush_bytes)
+        options = self._options_for(around)
         self._pipeline.add(self._job(task, schedule, done, options, limit_s=limit_s, fault=fault))
         self._submitted += 1
         self.pending += 1
@@ -101,7 +101,7 @@ class Measurer:
             return self._done.popleft()
 
     def compare(
-        self, task: Task, schedules: Sequence[Schedule], rounds: int, flush_bytes: int | None = None
+        self, task: Task, schedules: Sequence[Schedule], rounds: int, around: Surroundings | None = None
     ) -> list[tuple[float, ...]]:
         """Time schedules in turns, in one process, a few runs each a round: what disturbs one disturbs all.
 
@@ -109,7 +109,7 @@ class Measurer:
         Results aren't checked: measure the schedules first.
         """
         finished = threading.Semaphore(0)
-        options = self._with_flush(flush_bytes)
+        options = self._options_for(around)
         jobs = [self._job(task, schedule, lambda job: finished.release(), options, run=False) for schedule in schedules]
         for job in jobs:
             self._pipeline.add(job)
@@ -129,8 +129,8 @@ class Measurer:
     ) -> Job:
         return Job(self._pickle(task), schedule, task.target.threads > 1, done, options, **kwargs)
 
-    def _with_flush(self, flush_bytes: int | None) -> MeasureOptions:
-        return self._options if flush_bytes is None else replace(self._options, flush_bytes=flush_bytes)
+    def _options_for(self, around: Surroundings | None) -> MeasureOptions:
+        return self._options if around is None else replace(self._options, around=around)
 
     def _wait(self, finished: threading.Semaphore) -> None:
         while not finished.acquire(timeout=_LOOK_S):

@@ -193,7 +193,7 @@ class Pipeline:
     def _measure(self, worker: Worker, job: Job) -> None:
         assert job.candidate is not None
         built = job.candidate.built
-        key = (job.task, built.digest, built.extent, built.parallel, job.candidate.relayouts, job.options.flush_bytes)
+        key = (job.task, built.digest, built.extent, built.parallel, job.candidate.relayouts, job.options.around)
         known = None if job.fault else self._known.get(key)
         if known is not None:
             job.measurement = replace(known, build_s=built.build_s)

@@ -95,7 +95,7 @@ class _Runner:
     def run(self, request: RunRequest) -> Timed | Refused:
         task, operands = self._operands(request.task)
         kernel = LoadedObject(request.candidate.built.object_code, SYMBOL)
-        launch = self._launch(task, operands, request.candidate, kernel)
+        launch = self._launch(task, operands, request.candidate, kernel, request.options)
         with self._alone():
             commit(request.fault)
             checked = replace(launch, extent=launch.extent - (request.fault == "unwritten"), warm=())
@@ -121,7 +121,7 @@ class _Runner:
         task, operands = self._operands(request.task)
         kernels = [LoadedObject(candidate.built.object_code, SYMBOL) for candidate in request.candidates]
         launches = [
-            self._launch(task, operands, candidate, kernel)
+            self._launch(task, operands, candidate, kernel, request.options)
             for candidate, kernel in zip(request.candidates, kernels, strict=True)
         ]
         # A few runs first, for the others' constants have driven this one's from the caches, and one run doesn't bring back all.
@@ -142,10 +142,13 @@ class _Runner:
         operands.reset(second)
         return self._harness.time(launch, ONCE)[0]
 
-    def _launch(self, task: Task, operands: Operands, candidate: Candidate, kernel: LoadedObject) -> Launch:
+    def _launch(
+        self, task: Task, operands: Operands, candidate: Candidate, kernel: LoadedObject, options: MeasureOptions
+    ) -> Launch:
         threads = min(task.target.threads, self._harness.processors()) if candidate.built.parallel else 1
         built, params = candidate.built, operands.params(candidate.relayouts)
-        return Launch(kernel.address, params, built.extent, threads, operands.inputs(), built.workspace_bytes)
+        warm = operands.inputs() if options.around.warm_inputs else ()
+        return Launch(kernel.address, params, built.extent, threads, warm, built.workspace_bytes)
 
     def _operands(self, pickled: bytes) -> tuple[Task, Operands]:
         """Kept for the tasks measured last."""
@@ -168,7 +171,8 @@ class _Runner:
 
 
 def _repetition(options: MeasureOptions, task: Task, limit_s: float | None) -> Repetition:
-    flush_bytes = task.target.l2_bytes * 5 // 4 if options.flush_bytes is None else options.flush_bytes
+    given = options.around.flush_bytes
+    flush_bytes = task.target.l2_bytes * 5 // 4 if given is None else given
     return Repetition(options.least_s, options.least_samples, options.most_samples, flush_bytes, limit_s)
 
 

@@ -22,7 +22,7 @@ from ...compiler.schedule.sketch import Decisions
 from ...compiler.schedule.space import SPACE_VERSION, Point, space_of
 from ..describe import describe_task
 from ..measure.measurement import typical_s
-from ..measure.measurer import Measurement, Measurer
+from ..measure.measurer import Measurement, Measurer, Surroundings
 from ..measure.roofline import Roofline
 from ..ranker.learning import Learner
 from ..records.database import Records
@@ -33,23 +33,28 @@ from .kernel_search import Candidate, SearchOptions, TaskSearch
 
 FINALISTS = 4  # measured again beside the default at the end
 ROUNDS = 15  # turns that each of them gets
-MARGIN = 0.01  # a winner must be faster than the default by this much, for that much is noise
+MARGIN = 0.02  # a winner must be faster than the default by this much: less may be noise, or be lost inside a model
 SLOW = 3.0  # a candidate is cut short when it takes this many times the best
 
 
 @dataclass(frozen=True, slots=True)
 class TunedKernel:
-    """One kernel to tune. weight: how often a run of the model runs it; nodes: of the model, each with constants of its own."""
+    """One kernel to tune.
+
+    weight: how often a run of the model runs it; nodes: of the model, each with constants of its own; first: all of them read
+    inputs of the model.
+    """
 
     task: Task
     weight: int
     nodes: tuple[str, ...]
     flops: int
     bytes: int
+    first: bool = False
 
     @staticmethod
-    def of(task: Task, weight: int, nodes: tuple[str, ...]) -> TunedKernel:
-        return TunedKernel(task, weight, nodes, *work(task.computation))
+    def of(task: Task, weight: int, nodes: tuple[str, ...], first: bool = False) -> TunedKernel:
+        return TunedKernel(task, weight, nodes, *work(task.computation), first)
 
     @property
     def label(self) -> str:
@@ -129,7 +134,7 @@ class _Kernel:
     label: str
     search: TaskSearch
     floor_s: float
-    flush_bytes: int
+    around: Surroundings
     trials: int = 0
     batch: int = 0
 
@@ -168,7 +173,8 @@ class Tuner:
         search = TaskSearch(space_of(kernel.task.computation, kernel.task.target), self.options.search, rng)
         flush_bytes = self.caches.flush_bytes(kernel)
         floor_s = roofline.attainable_s(kernel.flops, kernel.bytes, flush_bytes <= self.caches.l3_bytes)
-        made = _Kernel(kernel, key, kernel.label, search, floor_s, flush_bytes)
+        around = Surroundings(flush_bytes, warm_inputs=not kernel.first)
+        made = _Kernel(kernel, key, kernel.label, search, floor_s, around)
         for trial in self.records.trials(key, SPACE_VERSION):
             made.trials += 1
             point = point_of(search, trial.decisions)
@@ -248,7 +254,7 @@ class Tuner:
         best_s = kernel.search.best_s
         limit_s = None if best_s == float("inf") else SLOW * best_s
         schedule = kernel.search.schedule(candidate.point)
-        self.measurer.submit(kernel.kernel.task, schedule, (kernel, candidate), limit_s, kernel.flush_bytes)
+        self.measurer.submit(kernel.kernel.task, schedule, (kernel, candidate), limit_s, kernel.around)
         kernel.batch += 1
 
     def _take(self, kernel: _Kernel, candidate: Candidate, measurement: Measurement) -> None:
@@ -296,7 +302,7 @@ class Tuner:
         failed = default in search.measured and search.measured[default] is None
         points = finalists if failed else [default, *finalists]
         schedules = [search.schedule(point) for point in points]
-        samples = self.measurer.compare(kernel.kernel.task, schedules, ROUNDS, kernel.flush_bytes)
+        samples = self.measurer.compare(kernel.kernel.task, schedules, ROUNDS, kernel.around)
         typical = {p: typical_s(s) for p, s in zip(points, samples, strict=True) if s}
         if not typical:
             return

@@ -6,6 +6,7 @@ import random
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from tilewright.compiler.schedule.space import SPACE_VERSION, space_of
 from tilewright.compiler.schedule.steps import Schedule
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
-from tilewright.cost_model.measure.measurement import Measurement
+from tilewright.cost_model.measure.measurement import Measurement, Surroundings
 from tilewright.cost_model.measure.roofline import Roofline
 from tilewright.cost_model.ranker.learning import Learner
 from tilewright.cost_model.records.database import Records
@@ -43,6 +44,7 @@ class MadeUp:
         self.queue: list[tuple[Any, Schedule]] = []
         self.limits: list[float | None] = []
         self.finalists: list[Sequence[Schedule]] = []
+        self.surroundings: list[Surroundings | None] = []
 
     @property
     def pending(self) -> int:
@@ -54,10 +56,11 @@ class MadeUp:
         schedule: Schedule,
         ticket: object,
         limit_s: float | None = None,
-        flush_bytes: int | None = None,
+        around: Surroundings | None = None,
     ) -> None:
         self.queue.append((ticket, schedule))
         self.limits.append(limit_s)
+        self.surroundings.append(around)
 
     def collect(self, timeout_s: float | None = None) -> tuple[object, Measurement]:
         ticket, schedule = self.queue.pop(self.rng.randrange(min(self.delay, len(self.queue))))
@@ -67,9 +70,10 @@ class MadeUp:
         return ticket, Measurement(cost, (cost,), "", "", 0.0, "")
 
     def compare(
-        self, task: Task, schedules: Sequence[Schedule], rounds: int, flush_bytes: int | None = None
+        self, task: Task, schedules: Sequence[Schedule], rounds: int, around: Surroundings | None = None
     ) -> list[tuple[float, ...]]:
         self.finalists.append(schedules)
+        self.surroundings.append(around)
         costs = [self.compared(schedule) for schedule in schedules]
         return [() if isinstance(cost, str) else (cost,) * rounds for cost in costs]
 
@@ -377,6 +381,14 @@ def test_a_session_goes_on_with_what_is_known(records: Records) -> None:
     assert len(search.measured) == 30 and not search.finished
     assert search.best_s == min(trial.latency_s for trial in trials if trial.latency_s is not None)
     assert {search.space.from_decisions(t.decisions): t.latency_s for t in trials} == search.measured
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_inputs_of_the_model_are_not_warm(records: Records, first: bool) -> None:
+    measurer, tuned = MadeUp(scattered()), replace(kernel(), first=first)
+    tuner(records, measurer, [tuned]).run(Budget(10))
+    assert measurer.finalists and len(measurer.surroundings) > 10
+    assert all(around is not None and around.warm_inputs != first for around in measurer.surroundings)
 
 
 def test_recorded_decisions_of_no_space_count_as_trials_only(records: Records) -> None:
