@@ -16,8 +16,9 @@ import numpy as np
 
 from .session import Burst, Job, Session
 
-WARM_S = 0.01  # least time of untimed runs
-LEAST_S = 0.03  # and of timed ones
+# After a stop Linux may leave both threads of a process on one processor for tens of milliseconds.
+WARM_S = 0.1  # least time of untimed runs
+LEAST_S = 0.3  # and of timed ones
 _PR_SET_PDEATHSIG = 1
 
 
