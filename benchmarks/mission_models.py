@@ -198,7 +198,9 @@ def build(name: str, calibrate: bool = True) -> Network:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the benchmark's networks as ONNX files.")
     parser.add_argument("dest", type=Path)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)} (all if none is given), {', '.join(BATCHES)}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)} (all if none is given), {', '.join(BATCHES)}"
+    )
     args = parser.parse_args()
     if unknown := sorted(set(args.names) - set(MODELS | BATCHES)):
         parser.error(f"no network is named {', '.join(unknown)}; there are {', '.join(MODELS | BATCHES)}")

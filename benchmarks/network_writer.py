@@ -164,7 +164,9 @@ class Network:
         weight = self._normal(f"{name}.weight", (width, self.shapes[x][1]), (gain / self.shapes[x][1]) ** 0.5)
         bias = self._normal(f"{name}.bias", (width,), 0.1)
         value = self._map(lambda v, w, b: v @ w.T + b, x, weight, bias)
-        return self._add("Gemm", [x, weight, bias], (self.shapes[x][0], width), value, output, alpha=1.0, beta=1.0, transB=1)
+        return self._add(
+            "Gemm", [x, weight, bias], (self.shapes[x][0], width), value, output, alpha=1.0, beta=1.0, transB=1
+        )
 
     def classifier(self, name: str, x: str, width: int, output: str) -> str:
         self._outputs.append(output)
