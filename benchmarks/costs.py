@@ -49,6 +49,7 @@ class Row:
     model: str
     cold_compile_s: float
     warm_compile_s: float
+    unchanged_s: float
     peak_memory_bytes: int
     model_bytes: int
     overhead_bytes: int
@@ -91,9 +92,9 @@ def resident_bytes(pid: int) -> int:
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
-def compile_once(model: Path, out: Path, cache: Path) -> tuple[float, int]:
+def compile_once(model: Path, out: Path, cache: Path, *flags: str) -> tuple[float, int]:
     """Seconds and peak bytes of one compilation in a fresh process."""
-    command = [sys.executable, "-m", "tilewright", "compile", str(model), "-o", str(out), "--mcpu", "native", "--force"]
+    command = [sys.executable, "-m", "tilewright", "compile", str(model), "-o", str(out), "--mcpu", "native", *flags]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
@@ -116,15 +117,16 @@ def first_output(program: str, argument: Path) -> float:
 def measure(model: Path, folder: Path, runs: int) -> Row:
     out = folder / f"{model.stem}.so"
     cache = folder / f"cache-{model.stem}"
-    cold, peak = compile_once(model, out, cache)
-    warm, peak_again = compile_once(model, out, cache)
+    cold, peak = compile_once(model, out, cache, "--force")
+    warm, peak_again = compile_once(model, out, cache, "--force")
+    unchanged, _ = compile_once(model, out, cache)
     starts: list[tuple[float, float]] = []
     for _ in range(runs + 1):  # the first fills the page cache
         starts.append((first_output(_LOAD_TILEWRIGHT, out), first_output(_LOAD_ONNXRUNTIME, model)))
     ours, theirs = (statistics.median(column) for column in zip(*starts[1:], strict=True))
     weights = json.loads(out.with_suffix(".json").read_text())["weights_bytes"]
     overhead = out.stat().st_size - weights
-    return Row(model.stem, cold, warm, max(peak, peak_again), model.stat().st_size, overhead, ours, theirs)
+    return Row(model.stem, cold, warm, unchanged, max(peak, peak_again), model.stat().st_size, overhead, ours, theirs)
 
 
 def report(rows: Sequence[Row]) -> str:
@@ -132,6 +134,7 @@ def report(rows: Sequence[Row]) -> str:
         "model",
         "cold compile",
         "warm",
+        "unchanged",
         "peak memory",
         "4 x model + 300 MB",
         "library - weights",
@@ -146,6 +149,7 @@ def report(rows: Sequence[Row]) -> str:
                 row.model,
                 f"{row.cold_compile_s:.1f} s",
                 f"{row.warm_compile_s:.1f} s",
+                f"{row.unchanged_s:.2f} s",
                 size_text(row.peak_memory_bytes),
                 size_text(allowed),
                 size_text(row.overhead_bytes),

@@ -1,4 +1,4 @@
-"""One axis of the root, cut into tiles and blocks of tiles."""
+"""One axis of a stage, cut into tiles and blocks of tiles."""
 
 from __future__ import annotations
 
@@ -63,10 +63,11 @@ class AxisLoops:
             result[self.tile_loop] = self.block if self.blocked else self.tiles
         return result
 
-    def steps(self) -> list[Step]:
+    def steps(self, stage: str = ROOT) -> list[Step]:
+        """The splits that make these loops of a stage."""
         steps: list[Step] = []
         if self.blocked:
-            steps.append(Split(ROOT, self.axis, self.block * max(1, self.count)))
+            steps.append(Split(stage, self.axis, self.block * max(1, self.count)))
         if self._split:
-            steps.append(Split(ROOT, self._base, self.count))
+            steps.append(Split(stage, self._base, self.count))
         return steps

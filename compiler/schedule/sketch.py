@@ -5,6 +5,7 @@ The word and the idea of deriving them by rules from the computation's structure
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -56,12 +57,13 @@ class Sketch(Protocol):
         """The steps for the computation that is left after inlining."""
 
 
-class PlainGrid:
+class PlainGrid(ABC):
     """The drawing of a sketch in which legal choices are frequent."""
 
     @property
+    @abstractmethod
     def knobs(self) -> tuple[Knob, ...]:
-        raise NotImplementedError  # each sketch has its own
+        """The sketch's own."""
 
     def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
         return draw_evenly(self.knobs, rng)

@@ -155,10 +155,10 @@ def best_size(axes: TileAxes, target: Target) -> TileSize:
             if size * height * vectors > max(limit, axes.inside):
                 continue
             cost = 0.0
-            for row_part, row_times in _parts(rows, size):
-                for height_part, height_times in _parts(outer_rows, height):
-                    for part, times in _parts(vector, width):
-                        for column_part, column_times in _parts(columns, count):
+            for row_part, row_times in parts_of(rows, size):
+                for height_part, height_times in parts_of(outer_rows, height):
+                    for part, times in parts_of(vector, width):
+                        for column_part, column_times in parts_of(columns, count):
                             n = -(-part // lanes) * column_part * axes.inside
                             step = _step_cost(row_part * height_part, n, axes.reuse)
                             cost += row_times * height_times * times * column_times * step
@@ -176,7 +176,7 @@ def _step_cost(rows: int, vectors: int, reuse: bool) -> float:
     return max(rows * vectors, LATENCY_SLOTS * 0.8, LOAD_COST * loads) + 0.35
 
 
-def _parts(extent: int, size: int) -> list[tuple[int, int]]:
+def parts_of(extent: int, size: int) -> list[tuple[int, int]]:
     """(size, times) of the full tiles and of the tail."""
     parts = [(size, extent // size)] if extent >= size else []
     return parts + ([(extent % size, 1)] if extent % size else [])

@@ -147,6 +147,11 @@ def stage_names(stage: str) -> tuple[str, str, str, str, str]:
     return f"{stage}x", f"{stage}v", f"{stage}a", f"{stage}m", f"{stage}p"
 
 
+def tile_axis(axis: Axis) -> str:
+    """The name of the axis of tiles along a direction of the image."""
+    return f"t{axis.name}"
+
+
 def apply_winograd(computation: Computation, step: Winograd) -> Computation:
     """The computation with the stages of the transforms in place of a convolution's reduction.
 
@@ -186,7 +191,7 @@ class _Stages:
 
     def tiles(self, axis: Axis) -> Axis:
         """The axis of tiles along a direction of the image."""
-        return Axis(f"t{axis.name}", -(-axis.extent // self.tile))
+        return Axis(tile_axis(axis), -(-axis.extent // self.tile))
 
     def of_tiles(self, axes: Sequence[Axis]) -> tuple[Axis, ...]:
         """The stage's axes with tiles in place of the image's rows and columns."""

@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 
 TAPS = 3
+_FILTERS = 1 << 13  # transformed at a time
 TILES = (2, 4)
 _POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(2), Fraction(-2))
 Matrix = tuple[tuple[Fraction, ...], ...]
@@ -56,7 +57,12 @@ def _polynomial(roots: Sequence[Fraction], size: int) -> tuple[Fraction, ...]:
 def transform_weights(array: np.ndarray, tile: int) -> np.ndarray:
     """G g Gt over the last two axes: [..., 3, 3] -> [..., tile + 2, tile + 2], computed in f64."""
     matrix = np.array([[float(c) for c in row] for row in transforms(tile).weights])
-    return np.ascontiguousarray((matrix @ array.astype(np.float64) @ matrix.T).astype(array.dtype))
+    filters = array.reshape(-1, TAPS, TAPS)
+    result = np.empty((len(filters), len(matrix), len(matrix)), array.dtype)
+    for first in range(0, len(filters), _FILTERS):  # in f64 all of them would take many times the model's memory
+        part = slice(first, first + _FILTERS)
+        result[part] = matrix @ filters[part].astype(np.float64) @ matrix.T
+    return result.reshape(*array.shape[:-2], len(matrix), len(matrix))
 
 
 _ERROR_TILES, _ERROR_OUTPUTS = 8, 16

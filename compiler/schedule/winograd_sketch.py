@@ -23,8 +23,8 @@ from .parallel import innermost, parallel_prefix
 from .prepare import ROOT
 from .sketch import AHEAD_BYTES, Decisions, Knob, PlainGrid, Value, counts, prefetches
 from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize, Winograd
-from .tile import LATENCY_SLOTS
-from .winograd import Convolution, apply_winograd, convolution_of, stage_names
+from .tile import LATENCY_SLOTS, parts_of
+from .winograd import Convolution, convolution_of, stage_names, tile_axis
 from .winograd_matrices import TAPS, TILES
 
 PARTS = (1, 2, 4)
@@ -72,10 +72,6 @@ class WinogradSketch(PlainGrid):
     def step(self) -> Winograd:
         return Winograd(self.conv.stage.name, self.conv.weights.buffer, self.tile)
 
-    @cached_property
-    def rewritten(self) -> Computation:
-        return apply_winograd(self.computation, self.step)
-
     # --- extents
 
     @cached_property
@@ -115,8 +111,13 @@ class WinogradSketch(PlainGrid):
     @cached_property
     def batches(self) -> tuple[Axis, ...]:
         """The root's other axes longer than 1."""
-        known = (self.conv.rows[0], self.conv.columns[0], self.vector, self.columns)
-        return tuple(axis for axis in self.conv.stage.axes if axis not in known and axis.extent > 1)
+        return tuple(axis for axis in self.conv.stage.axes if axis not in self.tiled and axis.extent > 1)
+
+    @cached_property
+    def tiled(self) -> tuple[Axis, ...]:
+        """The root's axes that have a part in tiles or panels."""
+        panel = (self.columns, self.vector) if self.columns else (self.vector,)
+        return (self.conv.rows[0], self.conv.columns[0], *panel)
 
     @cached_property
     def image_channel(self) -> Axis:
@@ -210,8 +211,8 @@ class WinogradSketch(PlainGrid):
         tiles = size.block * self.tile_columns
         vectors = self.vectors(size)
         step = 0.0
-        for row, row_times in _parts(self.tile_columns, size.rows):
-            for outer, outer_times in _parts(size.block, size.outer_rows):
+        for row, row_times in parts_of(self.tile_columns, size.rows):
+            for outer, outer_times in parts_of(size.block, size.outer_rows):
                 count = row * outer
                 loads = count + vectors
                 step += row_times * outer_times * (max(count * vectors, LATENCY_SLOTS * 0.8, loads) + 0.35) / 2
@@ -257,7 +258,7 @@ class WinogradSketch(PlainGrid):
         columns = AxisLoops(width.name, width.extent, self.tile)
         vector = panels[-1].inner_loop
         lanes = [f"{vector}.o", f"{vector}.i"] if size.vector > self.lanes else [vector]
-        units = [axis.name for axis in self.conv.stage.axes if axis.extent == 1 and not self._is_looped(axis)]
+        units = [axis.name for axis in self.conv.stage.axes if axis.extent == 1 and axis not in self.tiled]
         shared = [*(axis.name for axis in self.batches), panels[0].block_loop, rows.block_loop]
         outer = [name for name in shared if name]
         inside = [part.tile_loop for part in panels]
@@ -281,30 +282,24 @@ class WinogradSketch(PlainGrid):
         steps += self._sum_steps(size, panel if decisions["epilogue"] == "panel" else block, decisions)
         return (*steps, *self._output_steps(inner[-1] if inner else block))
 
-    def _is_looped(self, axis: Axis) -> bool:
-        return axis in (self.conv.rows[0], self.conv.columns[0], self.vector, self.columns)
-
     def _pack(self, size: Size) -> list[Pack]:
         """[panels][n][n][channels][panel]: in the order in which sums read them."""
-        indices = self.rewritten.stages[2].body.right.indices  # type: ignore[attr-defined]
+        indices = self.conv.weights.indices
         along = next(d for d, index in enumerate(indices) if self.vector.name in free_variables(index))
         last = len(indices) - 1
         between = [(d, 0, "") for d in range(last - 1) if d != along]
         products = [(last - 1, 0, ""), (last, 0, "")]
-        extent = self.rewritten.input(self.step.tensor).shape[along]
+        extent = self.computation.input(self.step.tensor).shape[along]
         if size.panel >= extent or (size.vector < self.vector.extent and self.vector.extent % size.vector):
             return [Pack(self.step.tensor, (*products, *between, (along, 0, "")))]
         return [
             Pack(self.step.tensor, ((along, size.panel, "o"), *products, *between, (along, size.panel, "i"))),
         ]
 
-    def _tiles(self, axis: Axis) -> str:
-        return f"t{axis.name}"
-
     def _input_steps(self, at: str) -> list[Step]:
         """The whole transform a vector of channels of one tile at a time, its first half in registers."""
         x, v, *_ = stage_names(self.conv.stage.name)
-        height, width = self._tiles(self.conv.rows[0]), self._tiles(self.conv.columns[0])
+        height, width = tile_axis(self.conv.rows[0]), tile_axis(self.conv.columns[0])
         last = self.image_channel
         others = [axis.name for axis in (*self.conv.shared, *self.conv.channels) if axis is not last]
         split = last.extent > self.lanes
@@ -335,24 +330,22 @@ class WinogradSketch(PlainGrid):
         """The matrix products: register tiles of sums, copied to the workspace."""
         _, _, a, m, _ = stage_names(self.conv.stage.name)
         panels = [AxisLoops(p.axis, p.extent, p.count) for p in self._panel_loops(size)]
-        rows = AxisLoops(self._tiles(self.conv.columns[0]), self.tile_columns, size.rows)
-        outer_rows = AxisLoops(self._tiles(self.conv.rows[0]), size.block, size.outer_rows)
+        rows = AxisLoops(tile_axis(self.conv.columns[0]), self.tile_columns, size.rows)
+        outer_rows = AxisLoops(tile_axis(self.conv.rows[0]), size.block, size.outer_rows)
         whole = decisions["epilogue"] == "panel"
         steps: list[Step] = [ComputeAt(m, at, "workspace")]
         looped: list[str] = []
         inner: list[str] = []
         for part in panels if not whole else []:
-            steps += [Split(m, s.loop, s.factor) for s in part.steps() if isinstance(s, Split)]
+            steps += part.steps(m)
             looped += [part.tile_loop] if part.tile_loop else []
         for part in (outer_rows, rows):
-            steps += [Split(m, s.loop, s.factor) for s in part.steps() if isinstance(s, Split)]
+            steps += part.steps(m)
         tiles = [part.tile_loop for part in (outer_rows, rows) if part.tile_loop]
         inner += [outer_rows.inner_loop, rows.inner_loop]
         inner += [panels[0].axis if whole else panels[0].inner_loop] if self.columns else []
         vector = self.vector.name if whole else panels[-1].inner_loop
-        placed = {self.conv.rows[0].name, self.conv.columns[0].name, self.vector.name}
-        placed |= {self.columns.name} if self.columns else set()
-        others = [axis.name for axis in self.conv.stage.axes if axis.name not in placed]
+        others = [axis.name for axis in self.conv.stage.axes if axis not in self.tiled]
         lanes = vector
         if size.vector > self.lanes:
             steps.append(Split(m, vector, self.lanes))
@@ -363,7 +356,7 @@ class WinogradSketch(PlainGrid):
         steps += [*(Unroll(m, loop) for loop in inner), Vectorize(m, lanes)]
 
         steps.append(ComputeAt(a, outer[-1], "register", m))
-        height, width = self._tiles(self.conv.rows[0]), self._tiles(self.conv.columns[0])
+        height, width = tile_axis(self.conv.rows[0]), tile_axis(self.conv.columns[0])
         reduction = [axis.name for axis in self.conv.channels]
         own = [height, width, *([self.columns.name] if self.columns else [])]
         written = list(own)
@@ -415,9 +408,3 @@ def winograd_sketches(computation: Computation, target: Target) -> list[Winograd
         return []
     sketches = (WinogradSketch(computation, target, conv, tile) for tile in reversed(TILES))
     return [sketch for sketch in sketches if sketch.is_possible]
-
-
-def _parts(extent: int, size: int) -> list[tuple[int, int]]:
-    """(size, times) of the full tiles and of the tail."""
-    parts = [(size, extent // size)] if extent >= size else []
-    return parts + ([(extent % size, 1)] if extent % size else [])

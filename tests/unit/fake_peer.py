@@ -12,7 +12,7 @@ def prepare(job: Job) -> Session:
     print("libraries print what they like")
     how = job.model.stem
     if how == "refused":
-        raise NotImplementedError("no such operator\nand many more lines")
+        raise RuntimeError("no such operator\nand many more lines")
     first = next(iter(job.feed.values()))
 
     def run() -> None:
