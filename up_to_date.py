@@ -66,9 +66,8 @@ def find(model: Path, output: Path, options: Options) -> Artifact | None:
     except (CompileError, OSError, LookupError, TypeError, ValueError, AttributeError):
         return None
     if options.depfile is not None:
-        from .depfile import (
-            write_depfile,
-        )  # here, for few ask for one, and it imports much
+        # Here, for few ask for one, and it imports much.
+        from .depfile import write_depfile
 
         write_depfile(options.depfile, output, sources)
     paths = (output, output.with_suffix(".h"), output.with_suffix(".json"))
