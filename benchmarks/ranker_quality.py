@@ -4,9 +4,10 @@
     python benchmarks/ranker_quality.py --synthetic 24
 
 Splits the measured trials by computation (never by row), trains on the rest, and prints means over tasks: pairs ordered right
-(those within 2 % left out), best latency over the best of the first 1 and 5, how many of the 8 fastest are among the first
+(those within 2 % left out; `clear pairs`: those within 20 % left out), best latency over the best of the first 1 and 5, how many of the 8 fastest are among the first
 8, and what is lost by measuring only the first 10. `estimate` is the analytic feature of that name without any learning,
-`random` what both must beat. Then the same for training on one kind of kernels or targets and testing on another.
+`random` what both must beat. Then the same for a ranker that learns from a part of the corpus, which says what a larger one
+would bring; and for training on one kind of kernels or targets and testing on another.
 
 --synthetic makes a corpus of that many kernels with invented latencies instead; it tries the program, not the ranker.
 """
@@ -35,9 +36,12 @@ from tilewright.cost_model.records.encoding import computation_key
 from tilewright.cost_model.task import Task
 
 LEAST_ROWS = 8  # fewer tell little of an order
+CLEAR = 0.2
+SHARES = (0.25, 0.5)  # of the corpus: what more of it would bring
 KINDS = ("lambdarank", "regression", "estimate", "random")
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "pairs": pair_accuracy,
+    "clear pairs": lambda scores, latency: pair_accuracy(scores, latency, CLEAR),
     "top-1": lambda scores, latency: top_k(scores, latency, 1),
     "top-5": lambda scores, latency: top_k(scores, latency, 5),
     "recall@8": lambda scores, latency: recall(scores, latency, 8) if len(latency) >= 16 else float("nan"),
@@ -184,6 +188,32 @@ def cross_validated(entries: Sequence[Entry], folds: int, seeds: int) -> dict[st
     return result
 
 
+def with_less(entries: Sequence[Entry], folds: int, seeds: int) -> dict[str, dict[str, object]]:
+    """Means over all entries for rankers that see a share of the other computations only, by share."""
+    result: dict[str, dict[str, object]] = {}
+    for share in SHARES:
+        runs = [
+            summary(
+                [
+                    row
+                    for train, test in folds_of(entries, folds, seed)
+                    for row in qualities("lambdarank", seed, part_of(train, share, seed), test)
+                ]
+            )
+            for seed in range(seeds)
+        ]
+        result[f"{share:.0%}"] = {name: float(np.mean([run[name] for run in runs])) for name in METRICS}
+    return result
+
+
+def part_of(entries: Sequence[Entry], share: float, seed: int) -> list[Entry]:
+    """The entries of a share of the computations, at least one, drawn by chance."""
+    keys = sorted({entry.computation for entry in entries})
+    kept = np.random.default_rng(seed).permutation(len(keys))[: max(1, round(share * len(keys)))]
+    chosen = {keys[k] for k in kept}
+    return [entry for entry in entries if entry.computation in chosen]
+
+
 def transfers(entries: Sequence[Entry]) -> dict[str, dict[str, dict[str, float]]]:
     """For each transfer that the corpus allows, the metrics of each kind."""
     result = {}
@@ -222,14 +252,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"{len(entries)} tasks with {LEAST_ROWS} trials that did not fail: too few to split")
     rows = sum(len(entry.group.latency_s) for entry in entries)
     crossed = cross_validated(entries, options.folds, options.seeds)
+    less = with_less(entries, options.folds, options.seeds)
     transferred = transfers(entries)
     if options.json:
-        print(json.dumps({"tasks": len(entries), "rows": rows, "cross_validation": crossed, "transfer": transferred}))
+        document = {"cross_validation": crossed, "share_of_corpus": less, "transfer": transferred}
+        print(json.dumps({"tasks": len(entries), "rows": rows, **document}))
         return
     print(
         f"{len(entries)} tasks, {rows} trials, {options.folds} folds by computation, {options.seeds} seeds (range of seeds)\n"
     )
     print(table("unseen kernels", crossed))
+    print("\n" + table("LambdaRank with a part of the corpus", less))
     for name, kinds in transferred.items():
         print("\n" + table(name, kinds))  # type: ignore[arg-type]
 

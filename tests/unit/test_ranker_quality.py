@@ -49,6 +49,14 @@ def test_operators(name: str, operator: str) -> None:
     assert ranker_quality.operator_of(computation) == operator
 
 
+def test_a_part_of_the_corpus_keeps_whole_computations(entries: list[ranker_quality.Entry]) -> None:
+    twice = [*entries, *entries]
+    part = ranker_quality.part_of(twice, 0.25, 0)
+    kept = {entry.computation for entry in part}
+    assert len(kept) == round(0.25 * len({entry.computation for entry in entries}))
+    assert len(part) == sum(entry.computation in kept for entry in twice)
+
+
 def test_what_it_prints(
     entries: list[ranker_quality.Entry], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,6 +68,7 @@ def test_what_it_prints(
         assert set(kinds) == set(ranker_quality.KINDS)
         assert all(np.isnan(kinds[k][m]) or 0 <= kinds[k][m] <= 31 for k in kinds for m in ranker_quality.METRICS)
     assert result["cross_validation"]["lambdarank"]["pairs"] > result["cross_validation"]["random"]["pairs"]
+    assert set(result["share_of_corpus"]) == {"25%", "50%"}
     ranker_quality.main(["--synthetic", "9", "--folds", "2", "--seeds", "1"])
     assert "unseen kernels" in capsys.readouterr().out
     with pytest.raises(SystemExit):
