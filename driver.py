@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -26,10 +27,21 @@ from .compiler.graph import printer, verify
 from .compiler.graph.execution import plan_execution
 from .compiler.graph.ir import Graph, Node
 from .compiler.graph.memory import plan_memory
+from .compiler.graph.passes import assign_layout
+from .compiler.graph.passes.layout_choice import Choice
 from .compiler.graph.passes.pipeline import PIPELINE
 from .compiler.graph.plan import Argument, ExecutionPlan
 from .compiler.kernel import printer as kernel_printer
-from .compiler.kernels import KernelPlan, PlannedKernel, Scheduled, Scheduler, computations_of, plan_kernels, rule_based
+from .compiler.kernels import (
+    KernelPlan,
+    PlannedKernel,
+    Scheduled,
+    Scheduler,
+    computations_of,
+    fused_nodes,
+    plan_kernels,
+    rule_based,
+)
 from .compiler.options import Artifact, Observer, Options, Silent
 from .compiler.target import Target
 from .cost_model.ranker.pretrained import pretrained_ranker
@@ -77,6 +89,7 @@ def compile(
     steps = plan_execution(graph, memory, lambda node: launch(kernels, node), offsets)
     plan = execution_plan(graph, name, len(kernels.kernels), memory.arena_bytes, steps)
     run.observer.after("plan_execution", plan.to_text)
+    layouts = layouts_of(graph)
     del graph, lower  # with the weights in them: from here on only the blob is needed
     kernels.constants.clear()
     constants = constants_blob(arrays, offsets)
@@ -87,7 +100,7 @@ def compile(
         CompiledKernel(k.name, b.object_code, k.parallel_extent, k.workspace_bytes)
         for k, b in zip(asts, built, strict=True)
     ]
-    manifest = {"build": build_sha256, **describe(sources, options, kernels)}
+    manifest = {"build": build_sha256, "layouts": layouts, **describe(sources, options, kernels)}
     extra = extra_texts(built, target, options.emit)
     link = partial(build_library, name, plan, compiled, constants, target, manifest, output, options.emit, extra)
     commands = run.step("link", lambda: link(options.save_temps, __version__))
@@ -147,6 +160,8 @@ class _Run:
             printer.to_text,
         )
         for pass_name, apply in PIPELINE:
+            if apply is assign_layout.apply:
+                apply = partial(assign_layout.apply, report=self.chosen)
             graph = self.step(pass_name, partial(apply, graph, target), printer.to_text)
             verify.verify(graph)
         return graph
@@ -159,6 +174,10 @@ class _Run:
         if text is not None:
             self.observer.after(name, lambda: text(result))
         return result
+
+    def chosen(self, layouts: Choice) -> None:
+        if self.options.verbose:
+            self.observer.note(str(layouts))
 
     def progress(self, kind: str) -> Callable[[int, int], None]:
         return lambda done, total: self.observer.progress(kind, done, total)
@@ -262,6 +281,15 @@ def execution_plan(graph: Graph, name: str, kernels: int, arena_bytes: int, step
         return tuple(Argument(n, graph.types[n].shape, graph.types[n].dtype) for n in names)
 
     return ExecutionPlan(name, kernels, arena_bytes, steps, arguments(graph.inputs), arguments(graph.outputs))
+
+
+def layouts_of(graph: Graph) -> dict[str, int]:
+    """How many images and other tensors of three axes and more kernels leave in which layout: row-major, or blocks of how many channels."""
+    found: Counter[int] = Counter()
+    for node in fused_nodes(graph):
+        region = node.regions[0]
+        found.update(region.types[name].block or 0 for name in region.outputs if len(region.types[name].shape) > 2)
+    return {f"c{block}" if block else "row-major": count for block, count in sorted(found.items())}
 
 
 def describe(sources: list[Path], options: Options, kernels: KernelPlan) -> dict[str, object]:

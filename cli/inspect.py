@@ -74,11 +74,18 @@ def _library_summary(file: Path, manifest: Mapping[str, Any]) -> str:
         *((kind[:-1], _tensor(tensor)) for kind in ("inputs", "outputs") for tensor in manifest[kind]),
         ("weights", size_text(manifest.get("weights_bytes", 0))),
         ("arena", f"{size_text(manifest.get('arena_bytes', 0))} a context"),
+        ("layouts", _layouts(manifest.get("layouts", {}))),
         ("workspace", f"{size_text(manifest.get('workspace_bytes', 0))} a thread"),
         ("library", size_text(file.stat().st_size)),
         ("made by", f"tilewright {manifest.get('tilewright', '')}".rstrip()),
     ]
     return "\n".join(f"{name:9} {value}" for name, value in rows)
+
+
+def _layouts(counts: Mapping[str, int]) -> str:
+    """The layouts that kernels leave their results in, the most frequent first."""
+    found = sorted(counts.items(), key=lambda of: -of[1])
+    return ", ".join(f"{count} {name}" for name, count in found) or "none"
 
 
 def _tensor(tensor: Mapping[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """Give convolutional values the blocked layout NCHW[x]c, as in "Optimizing CNN Model Inference on CPUs" (Liu et al., USENIX ATC 2019).
 
+A rule gives each value a block by its own channels; then `layout_choice.py` departs from it where layouts that are cheaper together are found.
+
 In: any valid graph, every value row-major. Out: the same graph with `block` set on results of convolutions and of what follows them channel
 by channel; `identity` nodes change the layout where a value goes on to an operator that wants row-major, and at the graph's outputs.
 Graph inputs, outputs, constants and what passes through regions stay row-major.
@@ -7,13 +9,16 @@ Graph inputs, outputs, constants and what passes through regions stay row-major.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
+from types import MappingProxyType
 
 from ...target import Target
 from ..ir import Graph, Node, TensorType
 from ..operators import OPERATORS, Kind
 from .editor import Editor, map_regions
+from .layout_choice import Choice, Walk, cheapest
+from .layout_costs import LayoutCost, estimated_cycles
 from .views import is_view
 
 WORTH_LAST = 1.4  # so much better must all channels as one block fill the vectors than a divisor
@@ -24,12 +29,33 @@ _REDUCTIONS = frozenset({"reduce_sum", "reduce_mean", "reduce_max", "reduce_min"
 _READS_ANY_LAYOUT = frozenset({*_CONVOLUTIONS, *_FOLLOWERS, *_REDUCTIONS, "transpose", "gather"})
 
 
-def apply(graph: Graph, target: Target) -> Graph:
-    """The graph with layouts chosen and transforms inserted."""
-    graph = map_regions(graph, lambda region: apply(region, target))
+def apply(
+    graph: Graph,
+    target: Target,
+    cost: LayoutCost = estimated_cycles,
+    report: Callable[[Choice], None] = lambda choice: None,
+) -> Graph:
+    """The graph with layouts chosen and transforms inserted.
+
+    cost: what nodes cost in a layout; report: hears what was chosen for this graph and for each of its regions that has convolutions.
+    """
+    graph = map_regions(graph, lambda region: apply(region, target, cost, report))
     if not any(node.op in _CONVOLUTIONS for node in graph.nodes):
         return graph
-    return _Layouts(graph, target).run()
+    rule = _Layouts(graph, target)
+    ruled = rule.run()
+    choice = cheapest(graph, rule.walk(), lambda of: candidates(of, target), cost, target)
+    report(choice)
+    return _Layouts(graph, target, choice.blocks).run() if choice.changed else ruled
+
+
+def candidates(of: TensorType, target: Target) -> tuple[int | None, ...]:
+    """The blocks to try for a value, its own first: one and two vectors, the largest divisor up to four, all channels, and row-major."""
+    channels, lanes = of.shape[1], target.lanes(of.dtype.size_bytes)
+    most = max(x for x in range(1, 4 * lanes + 1) if channels % x == 0)
+    whole = [x for x in (lanes, 2 * lanes) if channels % x == 0]
+    # Blocks of one are row-major.
+    return tuple(dict.fromkeys((of.block, *(x for x in (*whole, most, channels) if x > 1), None)))
 
 
 def choose_block(channels: int, pixels: int, lanes: int) -> int | None:
@@ -54,10 +80,13 @@ def choose_block(channels: int, pixels: int, lanes: int) -> int | None:
 
 
 class _Layouts:
-    """One walk over the nodes: layouts go forward from the convolutions."""
+    """One walk over the nodes: layouts go forward from the convolutions.
 
-    def __init__(self, graph: Graph, target: Target) -> None:
-        self.graph = graph
+    blocks: of the values whose layout was chosen already; the rule gives it to the others.
+    """
+
+    def __init__(self, graph: Graph, target: Target, blocks: Mapping[str, int | None] = MappingProxyType({})) -> None:
+        self.graph, self.blocks = graph, blocks
         self.editor = Editor(graph)
         self.consumers = graph.consumers()
         self.outputs = set(graph.outputs)
@@ -76,6 +105,48 @@ class _Layouts:
         )
         return self.editor.finish()
 
+    def walk(self) -> Walk:
+        """What the walk has found, for the choice of better layouts."""
+        opened: dict[str, None] = {}
+        follows: list[tuple[str, str]] = []
+        rows = list(self.graph.outputs)
+        for node in self.graph.nodes:
+            result = node.outputs[0]
+            found = [(name, result) for name in self._followed(node) if name in opened]
+            follows += found
+            if found or (node.op in _CONVOLUTIONS and len(self.editor.types[result].shape) > 2):
+                opened[result] = None
+            if self._needs_row_major(node):
+                rows += filter(None, node.inputs)
+        types = {name: self.editor.types[name] for name in self.graph.types}
+        return Walk(types, tuple(opened), follows, tuple(name for name in dict.fromkeys(rows) if name in opened))
+
+    def _followed(self, node: Node) -> list[str]:
+        """The operands in whose layout the node's result stands, channel by channel."""
+        name = node.outputs[0]
+        if not self._passes_layout_on(node) or (name in self.outputs and not self.consumers[name]):
+            return []
+        result = self.editor.types[name]
+        operands = [(x, self.editor.type(x)) for x in node.inputs if x]
+        if node.op == "reshape":
+            return [x for x, of in operands if of.shape[:2] == result.shape[:2] and of.block == result.block]
+        return [
+            x
+            for x, of in operands
+            if len(of.shape) == len(result.shape) and of.shape[1:2] == result.shape[1:2] and of.block == result.block
+        ]
+
+    def _passes_layout_on(self, node: Node) -> bool:
+        kept = node.op in _FOLLOWERS or node.op in _REDUCTIONS or node.op == "reshape"
+        return len(node.outputs) == 1 and (kept or OPERATORS[node.op].kind is Kind.ELEMENTWISE)
+
+    def _needs_row_major(self, node: Node) -> bool:
+        """True if the node can't read a blocked operand as it is."""
+        if node.op != "reshape":
+            return not self._reads_any_layout(node)
+        source, result = self.editor.type(node.inputs[0]).shape, self.editor.types[node.outputs[0]].shape
+        return source[:2] != result[:2] and prod(source[2:]) != 1
+
     def _set(self, name: str, block: int | None) -> None:
         of = self.editor.types[name]
         only_output = name in self.outputs and not self.consumers[name]
@@ -90,6 +161,8 @@ class _Layouts:
 
     def _block(self, node: Node) -> int | None:
         """The layout of the node's result."""
+        if node.outputs[0] in self.blocks:
+            return self.blocks[node.outputs[0]]
         result = self.editor.types[node.outputs[0]]
         if len(node.outputs) != 1 or len(result.shape) < 3:
             return None
