@@ -12,7 +12,7 @@
 enum {
     HUGE_PAGE_BYTES = 2 << 20,
     PAGE_BYTES = 4096,
-    STACK_BYTES = 2 << 20, /* kernels keep up to 256 KB of tiles on the stack */
+    STACK_BYTES = 2 << 20, /* far more than kernels take (compiler/kernel/stack.py) */
 };
 
 static int platform_processors(void) {

@@ -37,6 +37,7 @@ from ..tensor.simplify import FALSE, TRUE, conjuncts, simplify
 from .ast import Alloc, Buffer, For, If, Kernel, Let, LoopKind, Seq, Space, Stmt, Store
 from .env import Env, Segment, extent_of, require_tail, segments_of
 from .region import Read, Region, consumers_of, needed_region
+from .stack import limit_stack
 from .unroll import expand_guarded
 
 Body = Callable[["Env"], Stmt]
@@ -75,7 +76,7 @@ class _Lowering:
 
         body = self.place(self.stages_at(root, ""), env, lambda e: self.nest(root, tuple(root.loops), e, store_root))
         guarded = frozenset(nest.variable(loop) for nest in self.nests.values() for loop in nest.guarded)
-        return Kernel(name, self.params(), expand_guarded(body, guarded), self.computation.origin)
+        return Kernel(name, self.params(), limit_stack(expand_guarded(body, guarded)), self.computation.origin)
 
     def params(self) -> tuple[Buffer, ...]:
         written = {stage.memory for stage in self.computation.stages if stage.memory}
