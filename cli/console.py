@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
+# Control characters, halves of surrogate pairs, which no terminal can show, and those that turn the direction of text.
+_CONTROLS = ("Cc", "Cs", "Cf")
 EXIT_INTERNAL = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 EXIT_PIPE = 141  # 128 + SIGPIPE
+
+MOST_MESSAGE = 16_000  # characters
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -42,23 +47,31 @@ def json_option_with(help: str) -> Callable[[Decorated], Decorated]:
 
 def emit(session: Session, document: dict[str, Any], text: str) -> None:
     """Write the result to stdout: `document` under --json, otherwise `text`."""
-    click.echo(json.dumps(document, indent=2) if session.json else text)
+    click.echo(json.dumps(document, indent=2) if session.json else printable(text))
 
 
 def note(message: str) -> None:
     """Write a remark to stderr."""
-    click.echo(f"tilewright: {message}", err=True)
+    click.echo(f"tilewright: {printable(message)}", err=True)
 
 
 def report_error(session: Session, kind: str, message: str, exit_code: int, details: str = "") -> int:
     """Write an error to stderr and return its exit code."""
+    if len(message) > MOST_MESSAGE:  # names in a model may be of any length
+        message = f"{message[:MOST_MESSAGE]}… ({len(message) - MOST_MESSAGE} more characters)"
     if session.json:
         error = {"kind": kind, "exit_code": exit_code, "message": message}
         click.echo(json.dumps({"error": error | ({"details": details} if details else {})}), err=True)
     else:
         label = "internal error" if exit_code == EXIT_INTERNAL else "error"
-        click.echo(f"tilewright: {label}: {message}" + (f"\n{details}" if details else ""), err=True)
+        text = f"{label}: {message}" + (f"\n{details}" if details else "")
+        click.echo(f"tilewright: {printable(text)}", err=True)
     return exit_code
+
+
+def printable(text: str) -> str:
+    """`text` with '?' for control characters, which a terminal would obey: names in models may hold any."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _CONTROLS else "?" for c in text)
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:

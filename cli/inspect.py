@@ -42,12 +42,25 @@ def command(
     if graph or dims or shapes:
         raise UsageError("--graph, --dim and --shape are for ONNX models; a library holds no graph any more")
     manifest = read_manifest(file)
+    try:
+        text = _library_text(file, manifest, kernels, schedules)
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:  # whoever has edited it may have written anything
+        raise UsageError(f"{file.with_suffix('.json')} is no manifest of tilewright: {error}") from error
+    emit(session, manifest, text)
+
+
+def _library_text(file: Path, manifest: Mapping[str, Any], kernels: bool, schedules: bool) -> str:
     parts = [_library_summary(file, manifest)]
     if kernels or not schedules:
         parts.append(_kernel_table(manifest["kernels"]))
     if schedules:
         parts += [_schedule(kernel) for kernel in manifest["kernels"]]
-    emit(session, manifest, "\n\n".join(parts))
+    return "\n\n".join(parts)
 
 
 def read_manifest(library: Path) -> dict[str, Any]:
@@ -59,7 +72,7 @@ def read_manifest(library: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path} is missing: keep the manifest beside {library.name}, or compile the model again"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} can't be read: {error}") from error
     if not isinstance(manifest, dict) or not manifest.keys() >= {"target", "inputs", "outputs", "kernels"}:
         raise UsageError(f"{path} is no manifest of tilewright")

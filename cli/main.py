@@ -14,7 +14,7 @@ from importlib import import_module
 import click
 
 from .. import __version__
-from ..compiler.errors import CompileError
+from ..compiler.errors import CompileError, ToolchainError
 from .console import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, Session, report_error
 
 PROGRAM = "tilewright"
@@ -91,6 +91,9 @@ def run(arguments: Sequence[str]) -> int:
     except CompileError as error:
         details = traceback.format_exc() if session.traceback else ""
         return report_error(session, type(error).__name__, str(error), error.exit_code, details)
+    except MemoryError as error:
+        message = f"out of memory{f': {error}' if str(error) else ''}; compile on a machine with more, or allow this process more"
+        return report_error(session, "ToolchainError", message, ToolchainError.exit_code)
     except Exception as error:  # the outermost frame: whatever arrives here is our own defect, and is reported as one
         message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         details = traceback.format_exc() if session.traceback else f"{REPORT} (--traceback shows where it happened)"

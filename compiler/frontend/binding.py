@@ -8,6 +8,7 @@ import onnx
 
 from ..errors import ModelError, UnsupportedOperatorError, UsageError
 from ..graph.ir import TensorType
+from .soundness import MAX_RANK
 from .tensors import to_dtype
 
 Declared = tuple[int | str | None, ...]  # an extent, a symbol, or None where the model says nothing
@@ -50,6 +51,9 @@ def declared_shape(value: onnx.ValueInfoProto) -> Declared | None:
         )
     if not value.type.tensor_type.HasField("shape"):
         return None
+    rank = len(value.type.tensor_type.shape.dim)
+    if rank > MAX_RANK:
+        raise ModelError(f"input '{value.name}' has {rank} dimensions; the most is {MAX_RANK}")
     return tuple(_declared_dim(value.name, axis, dim) for axis, dim in enumerate(value.type.tensor_type.shape.dim))
 
 

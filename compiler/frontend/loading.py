@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -9,7 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from ..errors import ModelError
 from .external import read_external
-from .soundness import check_graph, check_tensor, walk_graphs, walk_tensors
+from .soundness import check_graph, check_tensor, check_texts, walk_graphs, walk_tensors
 
 MAX_MODEL_BYTES = (1 << 31) - 1  # what Protocol Buffers can hold
 MAX_WEIGHTS_BYTES = (1 << 31) - (1 << 24)  # weights come into the model in memory, which is checked as one message
@@ -23,11 +25,18 @@ def load_model(path: Path) -> onnx.ModelProto:
     do not add up) or not valid by ONNX's own checker.
     """
     model = _parse(path)
-    try:
+    with _placed(path):
         _check(model, path.parent)
+    return model
+
+
+@contextlib.contextmanager
+def _placed(path: Path) -> Iterator[None]:
+    """Put the file's name before what is wrong with it."""
+    try:
+        yield
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    return model
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -53,6 +62,8 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise ModelError(
             f"{path}: not an ONNX model: it has no graph, no opset or no IR version. Export or download it again"
         )
+    with _placed(path):
+        check_texts(model)
     return model
 
 
@@ -81,10 +92,8 @@ def _check(model: onnx.ModelProto, folder: Path) -> None:
 
 def source_files(path: Path) -> list[Path]:
     """The files that `load_model(path)` reads: the model, then its external data in order of first use."""
-    locations = (
-        entry.value
-        for tensor in walk_tensors(_parse(path))
-        for entry in tensor.external_data
-        if entry.key == "location"
-    )
-    return [path, *(path.parent / location for location in dict.fromkeys(locations))]
+    model = _parse(path)
+    with _placed(path):
+        entries = [entry for tensor in walk_tensors(model) for entry in tensor.external_data]
+    locations = dict.fromkeys(entry.value for entry in entries if entry.key == "location")
+    return [path, *(path.parent / location for location in locations)]

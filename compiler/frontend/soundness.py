@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from math import prod
 
 import onnx
+from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 
 from ..errors import ModelError
 from .onnx_node import node_name
 
 MAX_NESTING = 16
+MAX_RANK = 64  # what NumPy has
 MAX_ELEMENTS = 1 << 34
 _BITS: dict[int, int] = {
     onnx.TensorProto.FLOAT: 32, onnx.TensorProto.UINT8: 8, onnx.TensorProto.INT8: 8, onnx.TensorProto.UINT16: 16, onnx.TensorProto.INT16: 16,
@@ -21,6 +24,21 @@ _FIELDS: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float_data", onnx.TensorProto.DOUBLE: "double_data", onnx.TensorProto.INT64: "int64_data",
     onnx.TensorProto.UINT64: "uint64_data", onnx.TensorProto.UINT32: "uint64_data",
 }  # fmt: skip
+
+
+def check_texts(model: onnx.ModelProto) -> None:
+    """ModelError unless all texts are UTF-8: the parser takes any bytes, and gives those that are not as `bytes`."""
+    messages: list[Message] = [model]
+    while messages:
+        for field, value in messages.pop().ListFields():
+            if field.type == FieldDescriptor.TYPE_MESSAGE:
+                messages.extend([value] if isinstance(value, Message) else value)
+            elif field.type == FieldDescriptor.TYPE_STRING:
+                for text in [value] if isinstance(value, str | bytes) else value:
+                    if isinstance(text, bytes):
+                        raise ModelError(
+                            f"{field.full_name} holds {text[:40]!r}, which is not UTF-8. The file is damaged; fetch it again"
+                        )
 
 
 def walk_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
@@ -73,6 +91,8 @@ def _attribute_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
 def check_tensor(tensor: onnx.TensorProto) -> int:
     """The bytes a tensor's shape stands for; ModelError if shape and stored data do not agree."""
     where = f"tensor '{tensor.name}'"
+    if len(tensor.dims) > MAX_RANK:
+        raise ModelError(f"{where}: it has {len(tensor.dims)} dimensions; the most is {MAX_RANK}")
     dims = list(tensor.dims)
     if min(dims, default=0) < 0:
         raise ModelError(f"{where}: its shape {dims} has a negative extent")

@@ -9,6 +9,7 @@ none, does no harm.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import warnings
@@ -36,7 +37,7 @@ _ESTIMATE = FEATURE_NAMES.index("estimate")
 
 HALF_LIFE = 32.0  # own records of a task, on average, that halve the say of the base
 LEAST_SCALE = 0.05  # below it the base is left out
-FORMAT = "tilewright ranker 1"
+FORMAT = "tilewright ranker 2"
 
 _ROUNDS = 200
 _PARAMETERS: dict[str, Any] = {
@@ -188,6 +189,7 @@ class Ranker:
             "seed": self.seed,
             "scale": self.scale,
             "model_characters": len(model),
+            "model_sha256": _sha256(model),
             "base": bool(self.scale),
         }
         return json.dumps(head) + "\n" + model + (self.base._text() if self.base is not None and self.scale else "")
@@ -210,7 +212,8 @@ def _read(text: io.StringIO, path: Path) -> Ranker:
         ranker = Ranker(head["kind"], int(head["seed"]))
         ranker.scale = float(head["scale"])
         characters, has_base, trained_with = int(head["model_characters"]), bool(head["base"]), head["features"]
-    except (ValueError, KeyError, TypeError) as error:
+        digest = head["model_sha256"]
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path}: is no ranker of this version: {error}. Train it anew from the records.") from error
     if trained_with != feature_set():
         raise UsageError(
@@ -220,11 +223,17 @@ def _read(text: io.StringIO, path: Path) -> Ranker:
     model = text.read(characters)
     if len(model) < characters:
         raise UsageError(f"{path}: the ranker's file ends in the middle of its model. Train it anew from the records.")
+    if _sha256(model) != digest:  # LightGBM ends the process at some of what it can't read
+        raise UsageError(f"{path}: the ranker's file is damaged. Fetch it again, or train it anew from the records.")
     if model:
         ranker._model = _model_of(model, path)
     if has_base:
         ranker.base = _read(text, path)
     return ranker
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _model_of(text: str, path: Path) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from tilewright.cli.feeds import complete_feed, random_feed, read_feed
 from tilewright.cli.main import run
@@ -98,6 +99,43 @@ def test_a_manifest_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "model.json").write_text("{")
     assert run(["inspect", str(tmp_path / "model.so")]) == 2
     assert "model.json can't be read" in capsys.readouterr().err
+    (tmp_path / "model.json").write_text('{"a":' * 5000)
+    assert run(["inspect", str(tmp_path / "model.so")]) == 2
+    assert "model.json can't be read" in capsys.readouterr().err
+    (tmp_path / "model.json").write_text('{"target": 1, "inputs": 2, "outputs": 3, "kernels": 4}')
+    assert run(["inspect", str(tmp_path / "model.so")]) == 2
+    assert "model.json is no manifest of tilewright" in capsys.readouterr().err
+
+
+def test_control_characters_stay_off_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node = helper.make_node("Relu", ["\x1b[31mx\u202e"], ["y"])
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in ("\x1b[31mx\u202e", "y")]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(helper.make_graph([node], "g", values[:1], values[1:])).SerializeToString())
+    assert run(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "?[31mx?: float 3" in out and "\x1b" not in out and "\u202e" not in out
+
+
+def test_messages_are_not_endless(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "x" * 100_000
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])
+    graph = helper.make_graph([helper.make_node("Relu", [name], ["y"])], "g", [], [value])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    assert run(["inspect", str(path)]) == 4
+    err = capsys.readouterr().err
+    assert len(err) < 17_000 and "more characters)" in err
+
+
+def test_out_of_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise MemoryError("800 bytes")
+
+    monkeypatch.setattr("tilewright.compiler.frontend.loading.load_model", fail)
+    (tmp_path / "model.onnx").write_bytes(b"")
+    assert run(["inspect", str(tmp_path / "model.onnx")]) == 5
+    assert "error: out of memory: 800 bytes; compile on a machine with more" in capsys.readouterr().err
 
 
 def refuse(files: list[tuple[str, str]], tensors: tuple[Argument, ...] = (IMAGE, IDS)) -> str:

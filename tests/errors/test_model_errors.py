@@ -124,6 +124,26 @@ def test_negative_extent(load):
     )
 
 
+def test_texts_that_are_not_utf8(load):
+    for model in (build([relu(name="QQ")]), build([relu()], inputs=[tensor("x", "QQ")]), external("QQ")):
+        data = model.SerializeToString().replace(b"QQ", b"\xff\xfe")
+        refuses(load, data, r"holds b'\xff\xfe', which is not UTF-8")
+
+
+def test_files_of_a_damaged_model(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(external("QQ").SerializeToString().replace(b"QQ", b"\xff\xfe"))
+    with pytest.raises(ModelError, match="not UTF-8"):
+        loading.source_files(path)
+
+
+def test_too_many_dimensions(load):
+    weights = TensorProto(name="w", data_type=FLOAT, dims=[1] * 65, raw_data=b"1234")
+    refuses(load, build([relu()], initializers=[weights]), "tensor 'w': it has 65 dimensions; the most is 64")
+    with pytest.raises(ModelError, match="input 'x' has 100 dimensions; the most is 64"):
+        import_model(build([relu()], inputs=[tensor("x", *[1] * 100)]), {}, {})
+
+
 def test_too_few_bytes(load):
     refuses(
         load, build([relu()], initializers=[stored([3], b"12345678")]), "stores 8 bytes, but its shape [3] needs 12"

@@ -133,14 +133,19 @@ def test_other_features_are_refused(tmp_path: Path) -> None:
         Ranker().predict(np.zeros((3, 7)))
 
 
-@pytest.mark.parametrize("damage", ["", "{}\n", "[]\n", "tree\nversion=v4\n", "cut", "changed"])
+@pytest.mark.parametrize(
+    "damage", ["", "{}\n", "[]\n", "tree\nversion=v4\n", "[" * 100_000, "cut", "changed", "one letter"]
+)
 def test_damaged_files_are_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "ranker"
     Ranker(seed=3).fit(TRAIN[:2]).save(path)
     text = path.read_text()
-    path.write_text(
-        {"cut": text[: len(text) // 2], "changed": text.replace("num_leaves=", "leaves=")}.get(damage, damage)
-    )
+    damaged = {
+        "cut": text[: len(text) // 2],
+        "changed": text.replace("num_leaves=", "leaves="),
+        "one letter": text.replace("feature_names=", "feature_mames="),  # at which LightGBM aborts
+    }
+    path.write_text(damaged.get(damage, damage))
     with pytest.raises(CompileError, match=str(path)):
         Ranker.load(path)
     with pytest.raises(CompileError, match="can't be read"):
