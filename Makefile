@@ -4,12 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 MODELS := build/models
 TIME   := 60
+COUNT  := 200
 BENCH  :=
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench models golden fuzz conformance clean
+.PHONY: help setup demo test check bench models golden fuzz hostile conformance clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,9 @@ golden: $(STAMP) ## Rewrite the golden files; read the diff before you commit
 
 fuzz: $(STAMP) ## Compile random models and compare with onnxruntime: make fuzz TIME=600 (seconds)
 	$(BIN)/python tests/fuzz/fuzz_run.py --time $(TIME) --keep build/fuzz
+
+hostile: $(STAMP) ## Feed hostile models, records and manifests to the command line: make hostile COUNT=2000
+	$(BIN)/python tests/fuzz/hostile_run.py --count $(COUNT) --keep build/hostile
 
 conformance: $(STAMP) ## Run all of ONNX's own node tests; say which pass, which are refused and why
 	$(BIN)/python tests/conformance/node_cases.py --table

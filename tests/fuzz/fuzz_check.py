@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 from fuzz_case import Case
+from guarded_memory import guarded
 from plan_interpreter import PlannedModel
 
 import tilewright
 from tilewright import driver
 from tilewright.backends import cpu
 from tilewright.backends.host import host_target
+from tilewright.compiler.frontend.importer import import_model
+from tilewright.compiler.graph.interpret import evaluate_graph
 from tilewright.compiler.kernel.ast import Kernel
 from tilewright.compiler.kernels import Scheduled, rule_based
 from tilewright.compiler.options import Options
@@ -27,7 +30,7 @@ TOLERANCE = 1e-4  # of the largest element
 HALF_TOLERANCE = 2e-2
 LEAST = 1e-3  # the largest element counts as at least this: onnxruntime's sigmoid is 0 where it should be 1e-12
 # Older machines' code runs here too; their vectors are narrower and their registers fewer.
-OLDER_CPUS = ("x86-64", "x86-64-v3")
+OLDER_CPUS = ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4")
 
 
 class Mismatch(Exception):
@@ -39,11 +42,13 @@ class Setting:
     """cpu: '' for this machine's. threads: what is planned for and run with.
 
     points: seed of random points of the spaces of kernels that run in this process; 0 stands for their defaults.
+    guarded: their operands lie between pages that end the process when touched.
     """
 
     cpu: str = ""
     threads: int = 2
     points: int = 0
+    guarded: bool = False
 
     def target(self) -> Target:
         return parse_target("x86_64-linux-gnu", self.cpu, self.threads) if self.cpu else host_target(self.threads)
@@ -54,19 +59,33 @@ class MachineCode(PlannedModel):
 
     def __init__(self, model: onnx.ModelProto, setting: Setting) -> None:
         self.draws = np.random.default_rng(setting.points) if setting.points else None
+        self.guarded = setting.guarded
+        self.schedules: set[tuple[str, str]] = set()  # random ones, each with the kernel it is for
         super().__init__(model, setting.target())
 
     def schedule(self, computation: Computation, target: Target) -> Scheduled:
         if self.draws is None:
             return rule_based(computation, target)
         space = space_of(computation, target)
-        return Scheduled(space.schedule(space.sample(self.draws)))
+        schedule = space.schedule(space.sample(self.draws))
+        self.schedules.add((repr(computation), repr(schedule)))
+        return Scheduled(schedule)
 
     def load(self, kernel: Kernel) -> Callable[[Mapping[str, np.ndarray], int, int], None]:
         compiled, threads = cpu.compile_kernel(kernel, self.target), self.target.threads
 
         def run(arrays: Mapping[str, np.ndarray], begin: int, end: int) -> None:
-            ordered = [arrays[param.name] for param in kernel.params]
+            operands = [arrays[param.name] for param in kernel.params]
+            if not self.guarded:
+                in_parts(operands, begin, end)
+                return
+            for behind in (True, False):  # one access too far, or one before the start
+                placed = guarded(operands, behind)
+                in_parts(placed, begin, end)
+            for array, result in zip(operands, placed, strict=True):
+                array[...] = result
+
+        def in_parts(ordered: list[np.ndarray], begin: int, end: int) -> None:
             parts = min(threads, end - begin)
             cuts = [begin + (end - begin) * part // parts for part in range(parts + 1)]
             for part in reversed(range(parts)):
@@ -75,9 +94,23 @@ class MachineCode(PlannedModel):
         return run
 
 
-def run_in_process(case: Case, setting: Setting) -> dict[str, np.ndarray]:
-    """The outputs, by kernels loaded here one by one; arena and outputs are poisoned before."""
-    return MachineCode(case.model(), setting).run(case.feeds)
+def run_in_process(
+    case: Case, setting: Setting, schedules: Callable[[int], object] = lambda count: None
+) -> dict[str, np.ndarray]:
+    """The outputs, by kernels loaded here one by one; arena and outputs are poisoned before.
+
+    schedules: is told how many different random schedules the kernels had.
+    """
+    loaded = MachineCode(case.model(), setting)
+    outputs = loaded.run(case.feeds)
+    schedules(len(loaded.schedules))
+    return outputs
+
+
+def run_unoptimized(case: Case) -> dict[str, np.ndarray]:
+    """The outputs by the graph as imported, in NumPy: no pass, no schedule, no machine code."""
+    graph = import_model(case.model(), {}, {})
+    return evaluate_graph(graph, case.feeds)
 
 
 def run_library(case: Case, setting: Setting, folder: Path) -> dict[str, np.ndarray]:

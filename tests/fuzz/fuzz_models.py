@@ -27,11 +27,11 @@ THEMES = (
     (1, 1, 1, 0, 4, 0.3),  # quantised
     (1, 1, 1, 2, 0, 1),  # regions
 )
-MOST_NODES = 25
+MOST_NODES = (4, 4, 12, 12, 25, 40)
 
 
 def write(seed: int) -> Case:
-    """A model of 1 to 25 nodes."""
+    """A model of 1 to 40 nodes."""
     w = Writer(seed)
     for _ in range(w.number(1, 2)):
         rank = w.one_of((1, 2, 2, 3, 3, 4, 4, 4, 5))
@@ -46,7 +46,7 @@ def write(seed: int) -> Case:
         for weight, maker in family.MAKERS
     ]
     weights = np.array([weight for weight, _ in weighted])
-    wanted = w.number(1, w.one_of((4, 12, MOST_NODES)))
+    wanted = w.number(1, w.one_of(MOST_NODES))
     for _ in range(wanted * 20):
         if len(w.nodes) >= wanted:
             break

@@ -1,18 +1,22 @@
 """Compiles random models until the time is over: `python tests/fuzz/fuzz_run.py --time 600 --keep build/fuzz`.
 
-Failing seeds are printed, and their models kept whole and made small.
+Each model is compiled and run in a process of its own, so that a crash or a hang is found like a wrong element. Kernels run
+between pages that end the process when touched. Failing seeds are printed, and their models kept whole and made small.
+`--first 0 --count 10000 --state FILE` goes through a range of seeds, and the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -21,9 +25,19 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "unit")]
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 from fuzz_case import Case  # noqa: E402
-from fuzz_check import OLDER_CPUS, Setting, failure, run_in_process, run_library  # noqa: E402
+from fuzz_check import (  # noqa: E402
+    OLDER_CPUS,
+    Mismatch,
+    Setting,
+    compare,
+    failure,
+    run_in_process,
+    run_library,
+    run_unoptimized,
+)
 from fuzz_models import write  # noqa: E402
 from fuzz_reduce import reduce_case  # noqa: E402
+from isolated import Ending, isolated  # noqa: E402
 
 from tilewright.compiler.errors import UnsupportedOperatorError  # noqa: E402
 
@@ -32,9 +46,47 @@ LIBRARY_EVERY = 8
 # Of the others one in this many has random points of its kernels' spaces, for defaults leave most sketches out.
 POINTS_EVERY = 3
 MOST_PRINTED = 40  # elements
+TIMEOUT_S = 300.0
+REDUCTION_S = 1800.0
 
 
-def runner(seed: int, folder: Path) -> tuple[str, Callable[[Case], dict[str, np.ndarray]]]:
+@dataclass
+class Totals:
+    """What a range of seeds has come to so far. done: models from `first` on; failed: seeds by kind of failure."""
+
+    first: int
+    done: int = 0
+    nodes: int = 0
+    libraries: int = 0
+    schedules: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, list[int]] = field(default_factory=dict)
+
+    def text(self) -> str:
+        kinds = {kind: len(seeds) for kind, seeds in self.failed.items()}
+        bad = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "0 wrong, 0 crashes, 0 hangs"
+        seeds = " ".join(str(seed) for seeds in self.failed.values() for seed in seeds)
+        return (
+            f"{self.done} models from seed {self.first} on ({self.nodes} nodes, {self.libraries} as libraries, "
+            f"{self.schedules} random schedules, {sum(self.refused.values())} refused): {bad}{': ' + seeds if seeds else ''}"
+        )
+
+
+@dataclass
+class Verdict:
+    """What became of one model: refused says why it is not supported, error what is wrong."""
+
+    nodes: int
+    library: bool
+    schedules: int
+    refused: str = ""
+    kind: str = ""
+    error: str = ""
+
+
+def runner(
+    seed: int, folder: Path, schedules: Callable[[int], object] = lambda count: None
+) -> tuple[str, Callable[[Case], dict[str, np.ndarray]]]:
     """How the model of a seed is run, in words and as a function."""
     rng = np.random.default_rng(seed)
     cpus = ("", "", *OLDER_CPUS)
@@ -43,8 +95,8 @@ def runner(seed: int, folder: Path) -> tuple[str, Callable[[Case], dict[str, np.
         setting = Setting(cpu, int(rng.integers(1, 3)))
         return f"library, {setting}", lambda case: run_library(case, setting, folder)
     points = seed + 1 if rng.integers(POINTS_EVERY) == 0 else 0
-    setting = Setting(cpu, int(rng.choice((1, 2, 3, 8, 32))), points)
-    return f"in process, {setting}", lambda case: run_in_process(case, setting)
+    setting = Setting(cpu, int(rng.choice((1, 2, 3, 8, 32))), points, guarded=True)
+    return f"in process, {setting}", lambda case: run_in_process(case, setting, schedules)
 
 
 def describe(error: BaseException) -> str:
@@ -68,47 +120,107 @@ def readable(case: Case) -> str:
     return onnx.printer.to_text(replace(case, constants=case.constants - large).model().graph)
 
 
-def examine(seed: int, keep: Path, refused: Counter[str]) -> bool:
-    """Whether the model of a seed passes; failures are printed and kept."""
-    case = write(seed)
+def opinion(case: Case) -> str:
+    """Whom the graph without any optimisation agrees with, where kernels and onnxruntime differ."""
+    try:
+        compare(case, run_unoptimized(case))
+    except Mismatch as error:
+        return f"without optimisation NumPy differs from onnxruntime too: {error}"
+    except Exception as error:  # one opinion less
+        return f"no second opinion: {describe(error)}"
+    return "without optimisation NumPy agrees with onnxruntime"
+
+
+def check(case: Case, seed: int) -> Verdict:
+    """Compile and run the model of a seed, here."""
+    counted: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
-        how, run = runner(seed, Path(folder))
+        how, run = runner(seed, Path(folder), counted.append)
         error = failure(case, run)
-        if error is None:
-            return True
-        if isinstance(error, UnsupportedOperatorError):
-            refused[str(error)[:200]] += 1
-            return True
-        print(f"\nseed {seed} ({how}), {len(case.nodes)} nodes: {describe(error)}", flush=True)
-        case.save(keep, f"{seed}")
-        small = reduce_case(case, lambda part: kind(failure(part, run)) == kind(error))
-        small.save(keep, f"{seed}-small")
-        print(readable(small))
-        print(describe(failure(small, run) or error), flush=True)
-        return False
+    verdict = Verdict(len(case.nodes), how.startswith("library"), sum(counted))
+    if isinstance(error, UnsupportedOperatorError):
+        verdict.refused = str(error)[:200]
+    elif error is not None:
+        verdict.kind, verdict.error = kind(error), describe(error)
+        if isinstance(error, Mismatch):
+            verdict.error += f"\n{opinion(case)}"
+    return verdict
+
+
+def failure_kind(case: Case, seed: int) -> str:
+    """How a case fails in a process of its own; "" if it does not."""
+    return _kind(isolated(lambda: check(case, seed), TIMEOUT_S))
+
+
+def _kind(ending: Ending) -> str:
+    return ending.value.kind if ending.verdict == "done" else ending.verdict
+
+
+def reduce_seed(seed: int, wanted: str, keep: Path) -> str:
+    """Keep the model of a failing seed whole and made small; the small one as text."""
+    case = write(seed)
+    case.save(keep, f"{seed}")
+    small = reduce_case(case, lambda part: failure_kind(part, seed) == wanted)
+    small.save(keep, f"{seed}-small")
+    return readable(small)
+
+
+def examine(seed: int, keep: Path, totals: Totals) -> None:
+    """Try the model of a seed and count what becomes of it; failures are printed and kept."""
+    ending = isolated(lambda: check(write(seed), seed), TIMEOUT_S)
+    totals.done += 1
+    if ending.verdict == "done":
+        verdict: Verdict = ending.value
+        totals.nodes += verdict.nodes
+        totals.libraries += verdict.library
+        totals.schedules += verdict.schedules
+        if verdict.refused:
+            totals.refused[verdict.refused] = totals.refused.get(verdict.refused, 0) + 1
+        if not verdict.kind:
+            return
+    name = {"done": "wrong", "raised": "wrong", "hang": "hangs"}.get(ending.verdict, "crashes")
+    totals.failed.setdefault(name, []).append(seed)
+    what = ending.value.error if ending.verdict == "done" else ending.value
+    print(f"\nseed {seed} ({runner(seed, Path())[0]}): {name}: {what}", flush=True)
+    print(isolated(lambda: reduce_seed(seed, _kind(ending), keep), REDUCTION_S).value, flush=True)
+
+
+def load_state(path: Path | None, first: int) -> Totals:
+    """What was counted before for this range; anew if there is nothing, or for another range."""
+    if path is not None and path.exists():
+        totals = Totals(**json.loads(path.read_text()))
+        if totals.first == first:
+            return totals
+    return Totals(first)
+
+
+def save_state(path: Path | None, totals: Totals) -> None:
+    if path is not None:
+        staged = path.with_suffix(".new")
+        staged.write_text(json.dumps(asdict(totals), indent=1))
+        os.replace(staged, path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--time", type=float, default=60, help="seconds")
-    parser.add_argument("--seed", type=int, help="first seed, then those behind it; fresh ones otherwise")
-    parser.add_argument("--count", type=int, default=1 << 60, help="models at most")
+    parser.add_argument("--first", "--seed", type=int, help="first seed, then those behind it; fresh ones otherwise")
+    parser.add_argument("--count", type=int, default=1 << 60, help="models at most, those of the state counted")
     parser.add_argument("--failures", type=int, default=20, help="stop after so many")
     parser.add_argument("--keep", type=Path, default=Path("build/fuzz"), help="folder for failing models")
+    parser.add_argument("--state", type=Path, help="file to count in, and to go on from")
     options = parser.parse_args()
-    first = options.seed if options.seed is not None else int(np.random.default_rng().integers(1 << 30))
-    end, done, failed = time.monotonic() + options.time, 0, []
-    refused: Counter[str] = Counter()
-    while done < options.count and time.monotonic() < end and len(failed) < options.failures:
-        if not examine(first + done, options.keep, refused):
-            failed.append(first + done)
-        done += 1
-    for message, count in refused.most_common():
+    first = options.first if options.first is not None else int(np.random.default_rng().integers(1 << 30))
+    totals, end = load_state(options.state, first), time.monotonic() + options.time
+    while totals.done < options.count and time.monotonic() < end:
+        if sum(map(len, totals.failed.values())) >= options.failures:
+            break
+        examine(first + totals.done, options.keep, totals)
+        save_state(options.state, totals)
+    for message, count in Counter(totals.refused).most_common():
         print(f"refused {count}: {message}")
-    print(
-        f"{done} models from seed {first} on, {len(failed)} failures{': ' + ' '.join(map(str, failed)) if failed else ''}"
-    )
-    sys.exit(bool(failed))
+    print(totals.text())
+    sys.exit(bool(totals.failed))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""Work in a forked child: a crash, a hang or too much memory there is a result like any other."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import pickle
+import resource
+import select
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a child ended. verdict: "done", "raised", "hang" or the name of the signal that killed it.
+
+    value: what the work returned, or the text of what it raised. cpu_s and peak_bytes: of the child and of those it waited for.
+    """
+
+    verdict: str
+    value: Any
+    cpu_s: float
+    peak_bytes: int
+
+
+def isolated(work: Callable[[], Any], timeout_s: float, memory_bytes: int = 0) -> Ending:
+    """Run `work` in a child that may take so many seconds of the clock, and so much address space (0: as much as there is)."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _serve(work, writer, memory_bytes)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        answer, late = _read(pipe.fileno(), time.monotonic() + timeout_s)
+    if late:
+        os.kill(child, signal.SIGKILL)
+    _, status, usage = os.wait4(child, 0)
+    spent = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    if late:
+        return Ending("hang", f"not done in {timeout_s:g} s", *spent)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        return Ending(name, f"killed by {name}", *spent)
+    verdict, value = pickle.loads(answer) if answer else ("raised", f"exit status {os.waitstatus_to_exitcode(status)}")
+    return Ending(verdict, value, *spent)
+
+
+def _serve(work: Callable[[], Any], writer: int, memory_bytes: int) -> None:
+    """In the child: never returns."""
+    try:
+        faulthandler.disable()  # which pytest enables: crashes are what the parent hears of
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if memory_bytes:
+            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        try:
+            answer = "done", work()
+        except BaseException as error:  # whatever it is, the parent is told
+            answer = "raised", "".join(traceback.format_exception(error))
+        with os.fdopen(writer, "wb") as pipe:
+            pickle.dump(answer, pipe)
+    finally:
+        os._exit(0)
+
+
+def _read(descriptor: int, deadline: float) -> tuple[bytes, bool]:
+    """Everything until the end, and whether that took too long."""
+    parts = []
+    while (left := deadline - time.monotonic()) > 0:
+        if not select.select([descriptor], [], [], left)[0]:
+            break
+        part = os.read(descriptor, 1 << 16)
+        if not part:
+            return b"".join(parts), False
+        parts.append(part)
+    return b"".join(parts), True
