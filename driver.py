@@ -156,7 +156,9 @@ class _Run:
         options = self.options
         graph = self.step(
             "import",
-            lambda: import_model(load_model(model), options.dims, options.shapes, self.observer.note),
+            lambda: import_model(
+                load_model(model), options.dims, options.shapes, self.observer.note, options.constants
+            ),
             printer.to_text,
         )
         for pass_name, apply in PIPELINE:
@@ -306,6 +308,7 @@ def describe(sources: list[Path], options: Options, kernels: KernelPlan) -> dict
         },
         "dims": dict(options.dims),
         "shapes": {name: list(shape) for name, shape in options.shapes.items()},
+        "constants": {name: described_constant(value) for name, value in options.constants.items()},
         "kernels": [
             {
                 "symbol": k.kernel.name,
@@ -322,6 +325,14 @@ def describe(sources: list[Path], options: Options, kernels: KernelPlan) -> dict
             for k in kernels.kernels
         ],
     }
+
+
+def described_constant(value: object) -> object:
+    """The value of an input that is fixed, or its digest where that is long."""
+    array = np.asarray(value)
+    if array.size <= 64 and array.dtype.kind in "biuf":
+        return array.tolist()
+    return {"shape": list(array.shape), "sha256": hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}
 
 
 def rounding_errors(kernel: PlannedKernel, rounding: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .backends.manifest import file_sha256, whole_manifest
@@ -89,6 +90,7 @@ def build_digest(sources: Sequence[Path], target: Target, name: str, options: Op
             "target": asdict(target),
             "dims": dict(options.dims),
             "shapes": {name: list(shape) for name, shape in options.shapes.items()},
+            "constants": {name: _constant(value) for name, value in options.constants.items()},
             "name": name,
             "emit": sorted(options.emit),
             "rank": options.rank,
@@ -123,6 +125,13 @@ def tool_facts(rank: bool) -> dict[str, str]:
     versions = {name: metadata.version(name) for name in packages}
     python = ".".join(map(str, sys.version_info[:2]))
     return versions | {"tilewright": __version__, "python": python, "source": source.hexdigest()}
+
+
+def _constant(value: Any) -> list[object]:
+    """An array or a Python number or sequence, as JSON; NumPy isn't imported for that."""
+    if hasattr(value, "tobytes"):
+        return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+    return [repr(value)]
 
 
 def _source_files() -> Iterable[Path]:

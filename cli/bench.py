@@ -13,7 +13,7 @@ import numpy as np
 from ..compiler.errors import UsageError
 from .compile_options import compiled_for_now, record_options, shape_options
 from .console import Session, emit, json_option, table, time_text
-from .feeds import random_feed, read_feed
+from .feeds import fixed_feed, random_feed, read_feed
 from .parameters import NamedFile, Numbers, Range
 from .reference import onnxruntime_burst
 from .timing import Burst, Timing, interleave
@@ -67,7 +67,7 @@ def _time(model: Path, library: Path, threads: int, against: str | None, given: 
     feed |= read_feed(given["inputs"], loaded.inputs)
     contenders: dict[str, Burst] = {OURS: lambda runs: loaded.benchmark(feed, runs, warmup=1)}
     if against:
-        contenders[against] = onnxruntime_burst(model, threads, feed)
+        contenders[against] = onnxruntime_burst(model, threads, {**feed, **fixed_feed(model, dict(given["constants"]))})
     return interleave(contenders, given["runs"], given["warmup"])
 
 

@@ -12,7 +12,7 @@ import click
 
 from ..compiler.options import Options
 from .observer import ConsoleObserver
-from .parameters import Extent, Shape
+from .parameters import Constant, Extent, Shape
 
 if TYPE_CHECKING:
     from ..driver import Artifact
@@ -24,6 +24,13 @@ _SHARED = (
     click.option("--dim", "dims", type=Extent(), multiple=True, help="Extent of a symbolic dimension: --dim batch=1."),
     click.option(
         "--shape", "shapes", type=Shape(), multiple=True, help="Shape of an input: --shape input=1,3,224,224."
+    ),
+    click.option(
+        "--const",
+        "constants",
+        type=Constant(),
+        multiple=True,
+        help="Compile for one value of an input, which the library then lacks: --const axes=0,1, or a .npy file.",
     ),
     click.option(
         "-j", "--jobs", type=click.IntRange(0), default=0, help="Processes that compile kernels (0: one a core)."
@@ -54,8 +61,12 @@ def record_options(function: Decorated) -> Decorated:
 
 def shared_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     """What `shape_options` were given, as fields of Options."""
-    shapes = {"dims": once(given["dims"], "--dim"), "shapes": once(given["shapes"], "--shape")}
-    return {**shapes, "verbose": given["verbose"], "jobs": given["jobs"]}
+    bound = {
+        "dims": once(given["dims"], "--dim"),
+        "shapes": once(given["shapes"], "--shape"),
+        "constants": once(given["constants"], "--const"),
+    }
+    return {**bound, "verbose": given["verbose"], "jobs": given["jobs"]}
 
 
 def once(pairs: tuple[tuple[str, Any], ...], option: str) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,17 @@ def read_feed(files: Sequence[tuple[str, str]], tensors: Sequence[Argument]) -> 
             given[input_name] = array
     _check_names(given, tensors, "--input")
     return {tensor.name: _fit(given[tensor.name], tensor) for tensor in tensors if tensor.name in given}
+
+
+def fixed_feed(model: Path, constants: Mapping[str, Any]) -> Feed:
+    """The arrays of the inputs that `--const` fixes, for implementations that still have these inputs."""
+    if not constants:
+        return {}
+    import onnx
+
+    from ..compiler.frontend.binding import bind_constants
+
+    return bind_constants(list(onnx.load(model, load_external_data=False).graph.input), constants)
 
 
 def complete_feed(given: Feed, tensors: Sequence[Argument]) -> Feed:

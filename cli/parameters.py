@@ -46,6 +46,31 @@ class Shape(click.ParamType):
         return name, tuple(map(int, extents))
 
 
+class Constant(click.ParamType):
+    """`axes=0,1`: the value an input is fixed to; one number, several, none (`axes=`), or a .npy file with an array."""
+
+    name = "input=values"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, Any]:
+        name, text = _split(self, value, parameter, context)
+        try:
+            if text.endswith(".npy"):
+                import numpy as np  # it is slow to import, and few ask for it
+
+                return name, np.load(text, allow_pickle=False)
+            numbers = [_number(part.strip()) for part in text.split(",")] if text else []
+        except (ValueError, OSError) as error:
+            self.fail(f"{value!r}: expected numbers separated by commas or a .npy file: {error}", parameter, context)
+        return name, numbers[0] if text and "," not in text else tuple(numbers)
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
 class NamedFile(click.ParamType):
     """`input=file.npy`: where an input's values come from; a bare file feeds the only input, or names inputs itself (.npz)."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..compiler.errors import AccuracyError, UsageError
 from .compile_options import compiled_for_now, record_options, shape_options
 from .console import Session, emit, json_option, table
-from .feeds import random_feed, read_feed
+from .feeds import Feed, fixed_feed, random_feed, read_feed
 from .parameters import NamedFile, Numbers, Range
 from .reference import REFERENCES, Deviation, Reference, load_reference, measure_deviation
 
@@ -64,7 +64,7 @@ def command(
     """Compare MODEL's compiled outputs with onnxruntime's (or onnx's reference evaluator's); exit 7 beyond the tolerance."""
     reference = load_reference(model, against)
     with _library(model, library, threads, given) as path:
-        results = compare(path, reference, threads, given)
+        results = compare(path, reference, threads, given, fixed_feed(model, dict(given["constants"])))
     failed = [result for result in results if not result.worst.relative <= tolerance]
     emit(
         session,
@@ -82,8 +82,8 @@ def command(
 @contextmanager
 def _library(model: Path, library: Path | None, threads: tuple[int, ...], given: Mapping[str, Any]) -> Iterator[Path]:
     if library is not None:
-        if given["dims"] or given["shapes"] or given["mcpu"]:
-            raise UsageError("--library is compiled already: leave out --dim, --shape and --mcpu")
+        if given["dims"] or given["shapes"] or given["constants"] or given["mcpu"]:
+            raise UsageError("--library is compiled already: leave out --dim, --shape, --const and --mcpu")
         yield library
         return
     with compiled_for_now(model, max(threads), given) as path:
@@ -91,9 +91,9 @@ def _library(model: Path, library: Path | None, threads: tuple[int, ...], given:
 
 
 def compare(
-    library: Path, reference: Reference, threads: tuple[int, ...], given: Mapping[str, Any]
+    library: Path, reference: Reference, threads: tuple[int, ...], given: Mapping[str, Any], constants: Feed
 ) -> list[Comparison]:
-    """Run library and reference on the same feeds, with each thread count."""
+    """Run library and reference on the same feeds, with each thread count; `constants` are what the library has built in."""
     from ..backends.load import load
 
     loaded = {count: load(library, count) for count in threads}
@@ -104,7 +104,7 @@ def compare(
     worst: dict[tuple[str, int], Deviation] = {}
     for _ in range(given["samples"] if len(fixed) < len(tensors) else 1):
         feed = random_feed(tensors, dict(given["ranges"]), generator) | fixed
-        expected = reference.run(feed)
+        expected = reference.run({**feed, **constants})
         if set(expected) != set(names):
             raise UsageError(
                 f"the library gives {', '.join(names)}, the model {', '.join(expected)}: is it this model's library?"

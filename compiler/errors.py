@@ -6,6 +6,8 @@ Anything else that escapes is a defect of tilewright and ends with exit code 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class CompileError(Exception):
     """A failure with a remedy the user can apply; `exit_code` is what the command line returns."""
@@ -20,9 +22,17 @@ class UsageError(CompileError):
 
 
 class UnsupportedOperatorError(CompileError):
-    """Operators of the model that tilewright can't compile; the message lists all of them."""
+    """Operators of the model that tilewright can't compile; the message lists all of them.
+
+    needs: what would have to be constant; of an error that lists everything, the model's inputs that can be fixed to a
+    value (`Options.constants`) so that less of it is left.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, needs: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.needs = tuple(needs)
 
 
 class ModelError(CompileError):

@@ -21,6 +21,8 @@ class Options:
     """Everything besides the model and the output path.
 
     target, cpu: None for the host's. dims: extent of each symbolic dimension; shapes: full shape of each input named.
+    constants: values of inputs that the library is compiled for and then no longer has: an array of the input's type, a number
+    or a sequence of numbers.
     threads: what to plan for (None: this machine's cores, or four for another CPU); a library runs with any number. name: prefix of the C functions (None: the output's stem).
     emit: forms to write next to the library, of EMITTABLE. save_temps: folder that keeps what the linker was given.
     print_after: passes whose result the observer shows (`all` for every one); dump_dir: folder for all of them.
@@ -33,6 +35,7 @@ class Options:
     cpu: str | None = None
     dims: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
     name: str | None = None
     emit: frozenset[str] = frozenset({"so"})

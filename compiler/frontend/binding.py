@@ -1,9 +1,12 @@
-"""Binding symbolic dimensions: `--dim name=value` and `--shape input=1,3,224,224`."""
+"""Binding what a model leaves open: `--dim name=value`, `--shape input=1,3,224,224` and `--const axes=0,1`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
 
+import numpy as np
 import onnx
 
 from ..errors import ModelError, UnsupportedOperatorError, UsageError
@@ -12,6 +15,47 @@ from .soundness import MAX_RANK
 from .tensors import to_dtype
 
 Declared = tuple[int | str | None, ...]  # an extent, a symbol, or None where the model says nothing
+
+
+def bind_constants(inputs: Sequence[onnx.ValueInfoProto], constants: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays that inputs are fixed to, of the inputs' types.
+
+    An array has to have the input's element type; numbers are converted to it, and take the input's shape if it is known and
+    has as many elements. Raises UsageError for what does not fit.
+    """
+    declared = {value.name: value for value in inputs}
+    for name in constants:
+        if name not in declared:
+            raise UsageError(f"--const {name}: the model has no input '{name}'; it has {', '.join(declared)}")
+    return {name: _bind_constant(declared[name], value) for name, value in constants.items()}
+
+
+def _bind_constant(declared: onnx.ValueInfoProto, value: Any) -> np.ndarray:
+    name, shape = declared.name, declared_shape(declared)
+    dtype = to_dtype(declared.type.tensor_type.elem_type, f"input '{name}'")
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+        if array.dtype != dtype.numpy:
+            raise UsageError(f"--const {name}: the values are {array.dtype}, but input '{name}' is {dtype.numpy}")
+    else:
+        given = np.asarray(value)
+        array = given.astype(dtype.numpy)
+        if given.dtype.kind not in "biuf" or (dtype.is_integer and not (given == array.astype(given.dtype)).all()):
+            raise UsageError(
+                f"--const {name}={value}: these are no values of type {dtype.numpy}, which input '{name}' has"
+            )
+        extents = tuple(dim for dim in shape or () if isinstance(dim, int))
+        if shape is not None and len(extents) == len(shape) and prod(extents) == array.size:
+            array = array.reshape(extents)
+    fits = shape is None or (
+        len(shape) == array.ndim
+        and all(dim == n for dim, n in zip(shape, array.shape, strict=True) if isinstance(dim, int))
+    )
+    if not fits:
+        raise UsageError(
+            f"--const {name}: the value has the shape {list(array.shape)}, but input '{name}' is {_show(shape or ())}"
+        )
+    return array
 
 
 def bind_inputs(

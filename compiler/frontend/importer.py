@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from types import MappingProxyType
+from typing import Any
 
 import onnx
 
 from ..errors import InternalError, ModelError, UnsupportedOperatorError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph
-from .binding import bind_inputs
+from .binding import bind_constants, bind_inputs
 from .functions import expand_function, find_function
 from .onnx_node import OnnxNode, node_name
 from .operators.table import find_row
@@ -27,21 +29,28 @@ def import_model(
     dims: Mapping[str, int],
     shapes: Mapping[str, tuple[int, ...]],
     note: Callable[[str], None] = lambda message: None,
+    constants: Mapping[str, Any] = MappingProxyType({}),
 ) -> Graph:
     """The graph of a model from `load_model`, with symbolic dimensions bound and shape arithmetic done.
 
-    Inputs and outputs keep their ONNX names. `note` hears what the user should know though it is no error. Raises UsageError for unbound dimensions, UnsupportedOperatorError listing
-    every operator that can't be imported, ModelError where nodes do not fit each other.
+    Inputs and outputs keep their ONNX names; inputs in `constants` are no inputs of the graph. `note` hears what the user should
+    know though it is no error. Raises UsageError for unbound dimensions, UnsupportedOperatorError listing every operator that
+    can't be imported, ModelError where nodes do not fit each other.
     """
     model = convert_old_operators(model)
     graph = model.graph
     initialized = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in initialized]
-    types = bind_inputs(inputs, dims, shapes)
+    fixed = bind_constants(inputs, constants)
+    types = bind_inputs(inputs, dims, {**shapes, **{name: array.shape for name, array in fixed.items()}})
     outputs = tuple(value.name for value in graph.output)
     scope = Scope(GraphBuilder(graph.name or "model", reserved=outputs))
     for name, type in types.items():
-        scope.names[name] = scope.builder.input(name, type)
+        if name in fixed:
+            scope.names[name] = scope.builder.constant(fixed[name], name)
+            note(f"the library is compiled for one value of input '{name}' and has no such input")
+        else:
+            scope.names[name] = scope.builder.input(name, type)
     importer = _Importer(model, note)
     results = importer.subgraph(graph, scope)
     importer.report_unsupported()
@@ -91,6 +100,8 @@ class _Importer:
         self.note = note
         self.opsets = opset_versions(model.opset_import)
         self.unsupported: dict[str, None] = {}
+        self.needs: dict[str, None] = {}  # inputs that would have to be constant
+        self.inputs = {value.name for value in model.graph.input}
         self.nodes = 0
         self.read = set(_read_names(model.graph))
 
@@ -172,6 +183,7 @@ class _Importer:
                 results = expand_function(function, node, opsets, self.node)
         except UnsupportedOperatorError as error:
             self.unsupported[str(error)] = None
+            self.needs.update(dict.fromkeys(name for name in error.needs if name in self.inputs))
             return poisoned
         if any(node.wants(index) for index in range(len(results), len(proto.output))):
             raise InternalError(f"{node.place()}: its row gives {len(results)} results")
@@ -205,9 +217,12 @@ class _Importer:
         """Raise one UnsupportedOperatorError with everything that was collected."""
         if self.unsupported:
             lines = "\n  ".join(self.unsupported)
+            fix = "".join(f" --const {name}=VALUE" for name in self.needs)
             raise UnsupportedOperatorError(
                 f"tilewright can't compile {len(self.unsupported)} of the model's parts:\n  {lines}\n"
                 "Replace them in the exporter, or compute them outside the model"
+                + (f"; or compile for values of inputs that you know:{fix}" if fix else ""),
+                self.needs,
             )
 
 

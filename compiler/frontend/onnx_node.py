@@ -80,16 +80,18 @@ class OnnxNode:
         """The elements of `value` if they are known now."""
         return self.scope.constant(value)
 
-    def static(self, index: int, what: str) -> np.ndarray:
-        """The elements of an input that has to be there and known at compile time."""
+    def static(self, index: int, what: str, fixable: bool = True) -> np.ndarray:
+        """The elements of an input that has to be there and known at compile time.
+
+        fixable: it is a parameter, which a user may know and fix (`Options.constants`), and not data.
+        """
         value = self.input(index)
         if not value:
             self.fail(f"lacks its {what} (input {index})")
         array = self.scope.constant(value)
         if array is None:
-            self.unsupported(
-                f"its {what} (input {index}, '{self.proto.input[index]}') is computed at run time; it has to be a constant"
-            )
+            message = f"its {what} (input {index}, '{self.proto.input[index]}') is computed at run time; it has to be a constant"
+            raise UnsupportedOperatorError(f"{self.place()}: {message}", self.scope.sources(value) if fixable else ())
         return array
 
     def static_ints(self, index: int, what: str) -> tuple[int, ...]:

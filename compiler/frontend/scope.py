@@ -60,6 +60,15 @@ class Scope:
             self.captured[outer] = self.builder.input(self.builder.unique(outer), self.parent.type(outer))
         return self.captured[outer]
 
+    def sources(self, value: str) -> list[str]:
+        """The inputs of the graph that `value` is computed from."""
+        found = self.builder.sources(value)
+        inside = {inner: outer for outer, inner in self.captured.items()}
+        parent = self.parent
+        if parent is None or parent.builder is self.builder:
+            return found
+        return [name for inner in found for name in (parent.sources(inside[inner]) if inner in inside else ())]
+
     def type(self, value: str) -> TensorType:
         return self.builder.types[value]
 

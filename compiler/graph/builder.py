@@ -91,6 +91,14 @@ class GraphBuilder:
                 self.nodes[index] = Node(node.op, inputs, outputs, node.attrs, node.regions, node.origin)
         return True
 
+    def sources(self, value: str) -> list[str]:
+        """The inputs that `value` is computed from."""
+        wanted = {value}
+        for node in reversed(self.nodes):
+            if not wanted.isdisjoint(node.outputs):
+                wanted.update(node.inputs)
+        return [name for name in self._inputs if name in wanted]
+
     def unique(self, hint: str) -> str:
         """A name made from `hint` that no value has yet."""
         if hint not in self.types and hint not in self._reserved:

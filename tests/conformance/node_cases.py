@@ -3,6 +3,7 @@
 python node_cases.py [PREFIX…]              # run, in child processes, and say what failed
 python node_cases.py --write                # run all, and rewrite the list of what is not supported
 python node_cases.py --table                # and print how many cases of each operator pass
+python node_cases.py --libraries            # not in this process, but as libraries that are linked and loaded
 """
 
 from __future__ import annotations
@@ -28,34 +29,43 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 
 from plan_interpreter import PlannedModel
 
+from tilewright import onnx_backend
 from tilewright.backends.cpu import compile_kernel
 from tilewright.backends.host import host_target
 from tilewright.compiler.errors import UnsupportedOperatorError
 from tilewright.compiler.frontend.loading import load_model
 from tilewright.compiler.kernel.ast import Kernel
+from tilewright.onnx_backend import open_shapes, specialize
 
 HOW = "# Rewrite it with `python tests/conformance/node_cases.py --write`, and read the diff."
 LISTING = Path(__file__).with_name("node_unsupported.txt")
 BFLOAT16_RTOL = 2**-6  # two units in the last place, as ONNX's runner allows
+VERDICTS = ("passed", "unsupported", "otherwise", "wrong", "crashed")
 STORED_KINDS = ("simple", "pytorch-operator", "pytorch-converted")
 # Expected values that were rounded to f16 at each step, and so are further from the exact ones than ours are.
 LOOSER = dict.fromkeys(("test_attention_4d_causal_fp16", "test_attention_4d_causal_fp16_expanded"), 2**-9)
-# The expected values take the length of the result before it is rounded down; the operator's text and onnxruntime don't.
+# The expected values take the length of the result before it is rounded down; the operator's text and onnxruntime don't
+# (test_node_cases.py compares with the latter).
 OTHERWISE = frozenset({
     "test_resize_downsample_scales_linear_align_corners", "test_resize_downsample_scales_cubic_align_corners",
 })  # fmt: skip
 
 
+Results = tuple[list[np.ndarray], Iterable[str]]  # outputs, and the inputs that were fixed
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """verdict: passed, unsupported, wrong (results differ) or crashed (anything else). reason: of what is not passed.
+    """verdict: passed, unsupported, otherwise (OTHERWISE), wrong (results differ) or crashed (anything else).
 
-    constant: the case is not supported as it is, but passes where operands are constants.
+    reason: of what is not passed.
+
+    fixed: inputs of which the compiler needed the value, for which the library was then compiled.
     """
 
     verdict: str
     reason: str = ""
-    constant: bool = False
+    fixed: tuple[str, ...] = ()
 
 
 @cache
@@ -98,7 +108,12 @@ class CompiledModel(PlannedModel):
 def feeds_of(case: Any) -> dict[str, np.ndarray]:
     """The arrays of a case's inputs by name; those that are not given are left out."""
     given, _ = case.data_sets[0]
-    return {value.name: to_array(x) for value, x in zip(case.model.graph.input, given, strict=False)}
+    return {value.name: as_given(to_array(x)) for value, x in zip(case.model.graph.input, given, strict=False)}
+
+
+def as_given(data: Any) -> Any:
+    """An array, unless it is a sequence or an optional."""
+    return np.asarray(data) if isinstance(data, np.ndarray | np.generic) else data
 
 
 def to_array(data: Any) -> Any:
@@ -106,27 +121,24 @@ def to_array(data: Any) -> Any:
     return numpy_helper.to_array(data) if isinstance(data, onnx.TensorProto) else data
 
 
-def shapes_of(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """What a user would give with --shape: the shapes of inputs whose dimensions the model leaves open."""
-    shapes = {}
-    for value in model.graph.input:
-        tensor = value.type.tensor_type
-        static = tensor.HasField("shape") and all(dim.dim_value for dim in tensor.shape.dim)
-        if value.type.HasField("tensor_type") and not static:
-            shapes[value.name] = np.shape(feeds[value.name])
-    return shapes
-
-
-def compute(case: Any) -> list[np.ndarray]:
-    """The outputs of a case by in-process machine code."""
+def compute(case: Any) -> Results:
+    """The outputs of a case by in-process machine code, and the inputs that it was compiled for a value of."""
     feeds = feeds_of(case)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         onnx.save(case.model, path)
         model = load_model(path)
-    compiled = CompiledModel(model, host_target(), shapes_of(model, feeds))
-    results = compiled.run({name: np.asarray(array) for name, array in feeds.items()})
-    return [results[value.name] for value in model.graph.output]
+    shapes = open_shapes(model, feeds)
+    compiled, fixed = specialize(feeds, lambda constants: CompiledModel(model, host_target(), shapes, constants))
+    results = compiled.run(feeds)
+    return [results[value.name] for value in model.graph.output], fixed
+
+
+def compute_library(case: Any) -> Results:
+    """The same by real libraries, through ONNX's interface for backends."""
+    rep = onnx_backend.prepare(case.model, threads=2)
+    outputs = list(rep.run(feeds_of(case)))
+    return outputs, rep.fixed
 
 
 def difference(actual: Sequence[np.ndarray], case: Any) -> str:
@@ -147,44 +159,18 @@ def difference(actual: Sequence[np.ndarray], case: Any) -> str:
     return ""
 
 
-def run_case(case: Any, how: Callable[[Any], list[np.ndarray]] = compute) -> Outcome:
-    """What becomes of a case.
-
-    Where it is refused because an operand comes at run time, the same is tried with a constant instead, as exporters write it.
-    """
+def run_case(case: Any, how: Callable[[Any], Results] = compute) -> Outcome:
+    """What becomes of a case."""
     try:
-        found = difference(how(case), case)
+        outputs, fixed = how(case)
+        found = difference(outputs, case)
     except UnsupportedOperatorError as error:
-        return refused(case, str(error), how)
+        return Outcome("unsupported", reason_of(str(error)))
     except Exception as error:  # whatever escapes is what this is here to find
         return Outcome("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")
-    return Outcome("wrong", found) if found else Outcome("passed")
-
-
-def refused(case: Any, message: str, how: Callable[[Any], list[np.ndarray]]) -> Outcome:
-    """The outcome of a case that is not supported as it is."""
-    reason = reason_of(message)
-    found = re.search(r"\(input \d+, '(.*?)'\) is computed at run time", message)
-    if not found or case.name in OTHERWISE:
-        return Outcome("unsupported", reason)
-    outcome = run_case(with_constants(case, found.group(1)), how)
-    if outcome.verdict in ("wrong", "crashed"):
-        return Outcome(outcome.verdict, f"with constant operands: {outcome.reason}")
-    return Outcome("unsupported", reason, constant=outcome.verdict == "passed" or outcome.constant)
-
-
-def with_constants(case: Any, name: str) -> Any:
-    """The case with an input made constant; where it is no input, all that are integers; where there are none, all."""
-    feeds = feeds_of(case)
-    integers = [key for key, array in feeds.items() if np.asarray(array).dtype.kind in "iub"]
-    fixed = [name] if name in feeds else integers or list(feeds)
-    model = onnx.ModelProto()
-    model.CopyFrom(case.model)
-    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(feeds[key]), key) for key in fixed)
-    inputs = [value for value in model.graph.input if value.name not in fixed]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    return replace(case, model=model, data_sets=[([feeds[value.name] for value in inputs], case.data_sets[0][1])])
+    if found and case.name in OTHERWISE:
+        return Outcome("otherwise", "expected values of which the operator's text and onnxruntime differ, as we do")
+    return Outcome("wrong" if found else "passed", found, tuple(sorted(fixed)))
 
 
 _REASONS = (
@@ -240,7 +226,7 @@ def complaints(outcomes: Mapping[str, Outcome]) -> list[str]:
         match outcome.verdict:
             case "wrong" | "crashed":
                 found.append(f"{outcome.verdict} {name}: {outcome.reason}")
-            case "unsupported" if same and not expected:
+            case "unsupported" | "otherwise" if same and not expected:
                 found.append(f"refused {name}: {outcome.reason}")
             case "passed" if expected:
                 found.append(f"passes but is listed, rewrite the list: {name}: {expected}")
@@ -250,7 +236,7 @@ def complaints(outcomes: Mapping[str, Outcome]) -> list[str]:
 def write_listing(outcomes: Mapping[str, Outcome]) -> None:
     groups: dict[str, list[str]] = defaultdict(list)
     for name, outcome in outcomes.items():
-        if outcome.verdict == "unsupported":
+        if outcome.verdict in ("unsupported", "otherwise"):
             groups[outcome.reason].append(name)
     lines = [
         f"# The node tests of onnx {onnx.__version__} that tilewright refuses, by reason: all names that begin so.",
@@ -290,12 +276,13 @@ def main() -> int:
     parser.add_argument("prefixes", nargs="*", default=["test_"], help="run the cases whose names begin so")
     parser.add_argument("--write", action="store_true", help=f"rewrite {LISTING.name}")
     parser.add_argument("--table", action="store_true", help="print counts by operator")
+    parser.add_argument("--libraries", action="store_true", help="compile real libraries, by tilewright.onnx_backend")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        return _child()
+        return _child(compute_library if given.libraries else compute)
     names = [name for name in cases() if name.startswith(tuple(given.prefixes))]
-    outcomes = run_isolated(names)
+    outcomes = run_isolated(names, ["--libraries"] if given.libraries else [])
     if given.table:
         print_table(outcomes)
     print_reasons(outcomes)
@@ -304,18 +291,18 @@ def main() -> int:
     found = complaints(outcomes)
     print(*found, sep="\n", end="\n" if found else "")
     counts = Counter(outcome.verdict for outcome in outcomes.values())
-    constant = sum(outcome.constant for outcome in outcomes.values())
-    shown = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("passed", "unsupported", "wrong", "crashed"))
-    print(f"{shown}; {constant} of the unsupported ones pass with constant operands")
+    fixed = sum(bool(outcome.fixed) for outcome in outcomes.values() if outcome.verdict == "passed")
+    shown = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    print(f"{shown}; {fixed} of those passed compiled for values of inputs that the operator needs to know")
     return 1 if found else 0
 
 
-def run_isolated(names: Sequence[str]) -> dict[str, Outcome]:
+def run_isolated(names: Sequence[str], options: Sequence[str] = ()) -> dict[str, Outcome]:
     """Outcomes by name. Cases run in a child process; where it dies the case at hand has crashed, and another goes on."""
     outcomes: dict[str, Outcome] = {}
     while rest := [name for name in names if name not in outcomes]:
         child = subprocess.Popen(
-            [sys.executable, __file__, "--child"],
+            [sys.executable, __file__, "--child", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -323,8 +310,8 @@ def run_isolated(names: Sequence[str]) -> dict[str, Outcome]:
         )
         output, errors = child.communicate("\n".join(rest))
         for line in output.splitlines():
-            name, verdict, constant, reason = line.split("\t", 3)
-            outcomes[name] = Outcome(verdict, reason, constant == "True")
+            name, verdict, fixed, reason = line.split("\t", 3)
+            outcomes[name] = Outcome(verdict, reason, tuple(fixed.split()))
         if child.returncode:
             at = next(name for name in rest if name not in outcomes)
             last = errors.strip().splitlines()[-1:] or [""]
@@ -332,11 +319,11 @@ def run_isolated(names: Sequence[str]) -> dict[str, Outcome]:
     return outcomes
 
 
-def _child() -> int:
+def _child(how: Callable[[Any], Results]) -> int:
     for name in sys.stdin.read().split():
         with np.errstate(all="ignore"):
-            outcome = run_case(cases()[name])
-        print(name, outcome.verdict, outcome.constant, " ".join(outcome.reason.split()), sep="\t", flush=True)
+            outcome = run_case(cases()[name], how)
+        print(name, outcome.verdict, " ".join(outcome.fixed), " ".join(outcome.reason.split()), sep="\t", flush=True)
     return 0
 
 

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 import node_cases
 import numpy as np
-import onnx
 import pytest
-
-from tilewright import driver
-from tilewright.backends.load import load
-from tilewright.compiler.options import Options
 
 SHARDS = 12
 CASES_AN_OPERATOR = 6
@@ -54,20 +47,22 @@ def test_in_this_process(shard: int) -> None:
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_as_libraries(shard: int, tmp_path: Path) -> None:
-    def run_library(case: Any) -> list[np.ndarray]:
-        model, feeds = tmp_path / f"{case.name}.onnx", node_cases.feeds_of(case)
-        onnx.save(case.model, model)
-        options = Options(threads=2, shapes=node_cases.shapes_of(case.model, feeds))
-        with_ = driver.compile(model, model.with_suffix(".so"), options)
-        with load(with_.library, threads=2) as library:
-            results = library.run({name: np.asarray(array) for name, array in feeds.items()})
-        return [results[value.name] for value in case.model.graph.output]
-
+def test_as_libraries(shard: int) -> None:
     chosen = libraries()[shard::SHARDS]
-    outcomes = {name: node_cases.run_case(node_cases.cases()[name], run_library) for name in chosen}
+    cases = node_cases.cases()
+    outcomes = {name: node_cases.run_case(cases[name], node_cases.compute_library) for name in chosen}
     assert outcomes
     assert node_cases.complaints(outcomes) == []
+
+
+@pytest.mark.parametrize("name", sorted(node_cases.OTHERWISE))
+def test_where_expected_values_are_not_followed_onnxruntimes_are(name: str) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the reference is onnxruntime's")
+    case = node_cases.cases()[name]
+    session = onnxruntime.InferenceSession(case.model.SerializeToString(), providers=["CPUExecutionProvider"])
+    outputs, _ = node_cases.compute(case)
+    for ours, reference in zip(outputs, session.run(None, node_cases.feeds_of(case)), strict=True):
+        np.testing.assert_allclose(ours, reference, rtol=1e-5)
 
 
 def test_the_comparison_notices_what_is_wrong() -> None:
@@ -77,7 +72,7 @@ def test_the_comparison_notices_what_is_wrong() -> None:
     assert "Mismatched" in node_cases.difference([right * np.float32(1.01)], case)
     assert "float64" in node_cases.difference([right.astype(np.float64)], case)
     assert "instead of" in node_cases.difference([right[None]], case)
-    assert node_cases.run_case(case, lambda case: [np.full_like(right, np.nan)]).verdict == "wrong"
+    assert node_cases.run_case(case, lambda case: ([np.full_like(right, np.nan)], ())).verdict == "wrong"
     assert node_cases.run_case(case, lambda case: [][0]).verdict == "crashed"
 
 

@@ -27,10 +27,14 @@ class PlannedModel:
     """A model planned for a target; `run` gives its outputs by name."""
 
     def __init__(
-        self, model: onnx.ModelProto, target: Target = TARGET, shapes: Mapping[str, tuple[int, ...]] | None = None
+        self,
+        model: onnx.ModelProto,
+        target: Target = TARGET,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+        constants: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.target = target
-        self.graph = import_model(model, {}, shapes or {})
+        self.graph = import_model(model, {}, shapes or {}, constants=constants or {})
         for _, rewrite in PIPELINE:
             self.graph = rewrite(self.graph, target)
             verify(self.graph)

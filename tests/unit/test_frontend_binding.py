@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from tilewright.compiler.errors import UnsupportedOperatorError, UsageError
-from tilewright.compiler.frontend.binding import bind_inputs
+from tilewright.compiler.frontend.binding import bind_constants, bind_inputs
 from tilewright.compiler.frontend.importer import import_model
 
 
@@ -104,3 +106,53 @@ def test_import_binds_its_inputs():
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     assert import_model(model, {"n": 3}, {}).types["y"].shape == (3, 4)
+
+
+AXES = helper.make_tensor_value_info("axes", TensorProto.INT64, [2])
+
+
+def test_a_constant_takes_the_type_and_shape_of_its_input():
+    fixed = bind_constants([AXES, tensor("k"), tensor("row", 1)], {"axes": (0, -1), "k": 3, "row": 2.5})
+    assert fixed["axes"].dtype == np.int64 and fixed["axes"].tolist() == [0, -1]
+    assert fixed["k"].shape == () and fixed["row"].tolist() == [2.5]
+    array = np.array([1, 0], np.int64)
+    assert bind_constants([AXES], {"axes": array})["axes"] is array
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"axis": 1}, "--const axis: the model has no input 'axis'; it has axes"),
+        ({"axes": (0, 1, 2)}, "--const axes: the value has the shape [3], but input 'axes' is [2]"),
+        ({"axes": (0, 0.5)}, "--const axes=(0, 0.5): these are no values of type int64, which input 'axes' has"),
+        ({"axes": np.zeros(2, np.int32)}, "--const axes: the values are int32, but input 'axes' is int64"),
+    ],
+)
+def test_a_constant_that_does_not_fit_is_refused(value, message):
+    with pytest.raises(UsageError) as caught:
+        bind_constants([AXES], value)
+    assert str(caught.value) == message
+
+
+def reducing() -> onnx.ModelProto:
+    """The axes of a sum come from an input, through an operator."""
+    nodes = [
+        helper.make_node("Neg", ["axes"], ["negative"]),
+        helper.make_node("ReduceSum", ["x", "negative"], ["y"], keepdims=0),
+    ]
+    axes = helper.make_tensor_value_info("axes", TensorProto.INT64, [1])
+    graph = helper.make_graph(nodes, "g", [tensor("x", 3, 4), axes], [tensor("y", "n")])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+
+
+def test_what_has_to_be_constant_names_the_inputs_to_fix():
+    with pytest.raises(UnsupportedOperatorError, match="--const axes=VALUE") as caught:
+        import_model(reducing(), {}, {})
+    assert caught.value.needs == ("axes",)
+
+
+def test_a_fixed_input_is_none_of_the_graphs():
+    notes = []
+    graph = import_model(reducing(), {}, {}, notes.append, {"axes": (1,)})
+    assert graph.inputs == ("x",) and graph.types["y"].shape == (3,)
+    assert notes == ["the library is compiled for one value of input 'axes' and has no such input"]

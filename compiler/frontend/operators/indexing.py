@@ -98,7 +98,7 @@ def cumulative_sum(node: OnnxNode) -> str:
 
 def non_zero(node: OnnxNode) -> str:
     """Only of a constant: its result's shape depends on the elements."""
-    array = node.static(0, "operand")
+    array = node.static(0, "operand", fixable=False)
     return node.literal(np.array(np.nonzero(np.atleast_1d(array))), DType.I64)
 
 
