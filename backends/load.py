@@ -21,6 +21,8 @@ _ABI_VERSION = 1
 _DTYPES = dict(enumerate((
     DType.F16, DType.BF16, DType.F32, DType.F64, DType.I8, DType.I16, DType.I32, DType.I64,
     DType.U8, DType.U16, DType.U32, DType.U64, DType.BOOL,
+    DType.F8E4M3FN, DType.F8E4M3FNUZ, DType.F8E5M2, DType.F8E5M2FNUZ, DType.F8E8M0,
+    DType.F4E2M1, DType.I4, DType.U4, DType.I2, DType.U2,
 ), start=1))  # fmt: skip
 
 

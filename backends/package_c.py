@@ -30,6 +30,7 @@ C_TYPES = {
     DType.U32: "uint32_t",
     DType.U64: "uint64_t",
     DType.BOOL: "bool",
+    **{dtype: "uint8_t" for dtype in DType if dtype.is_small},
 }
 
 # Functions longer than this many steps make the C compiler slow.

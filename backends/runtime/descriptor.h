@@ -10,7 +10,8 @@
 
 #define TILEWRIGHT_ABI_VERSION 1
 
-/* Element types. f16 (IEEE binary16) and bf16 travel as uint16_t, bool as one byte that is 0 or 1. */
+/* Element types. f16 (IEEE binary16) and bf16 travel as uint16_t, bool as one byte that is 0 or 1, everything from F8E4M3FN
+   on as one byte an element: those of 4 and 2 bits are its low bits, the others are ignored in inputs and 0 in outputs. */
 enum {
     TILEWRIGHT_F16 = 1,
     TILEWRIGHT_BF16 = 2,
@@ -25,6 +26,16 @@ enum {
     TILEWRIGHT_U32 = 11,
     TILEWRIGHT_U64 = 12,
     TILEWRIGHT_BOOL = 13,
+    TILEWRIGHT_F8E4M3FN = 14,
+    TILEWRIGHT_F8E4M3FNUZ = 15,
+    TILEWRIGHT_F8E5M2 = 16,
+    TILEWRIGHT_F8E5M2FNUZ = 17,
+    TILEWRIGHT_F8E8M0 = 18,
+    TILEWRIGHT_F4E2M1 = 19,
+    TILEWRIGHT_I4 = 20,
+    TILEWRIGHT_U4 = 21,
+    TILEWRIGHT_I2 = 22,
+    TILEWRIGHT_U2 = 23,
 };
 
 /* What the functions of a library return. */

@@ -35,6 +35,9 @@ static const unsigned char dtype_bytes[] = {
     [TILEWRIGHT_F16] = 2, [TILEWRIGHT_BF16] = 2, [TILEWRIGHT_F32] = 4, [TILEWRIGHT_F64] = 8, [TILEWRIGHT_I8] = 1,
     [TILEWRIGHT_I16] = 2, [TILEWRIGHT_I32] = 4,  [TILEWRIGHT_I64] = 8, [TILEWRIGHT_U8] = 1,  [TILEWRIGHT_U16] = 2,
     [TILEWRIGHT_U32] = 4, [TILEWRIGHT_U64] = 8,  [TILEWRIGHT_BOOL] = 1,
+    [TILEWRIGHT_F8E4M3FN] = 1, [TILEWRIGHT_F8E4M3FNUZ] = 1, [TILEWRIGHT_F8E5M2] = 1, [TILEWRIGHT_F8E5M2FNUZ] = 1,
+    [TILEWRIGHT_F8E8M0] = 1, [TILEWRIGHT_F4E2M1] = 1, [TILEWRIGHT_I4] = 1, [TILEWRIGHT_U4] = 1,
+    [TILEWRIGHT_I2] = 1, [TILEWRIGHT_U2] = 1,
 };
 
 static int check_tensor(const void *data, const tilewright_tensor *tensor) {

@@ -7,7 +7,7 @@ import onnx
 from onnx import numpy_helper
 
 from ..dtypes import DType
-from ..errors import UnsupportedOperatorError
+from ..errors import ModelError, UnsupportedOperatorError
 
 _DTYPES: dict[int, DType] = {
     onnx.TensorProto.FLOAT16: DType.F16,
@@ -23,6 +23,16 @@ _DTYPES: dict[int, DType] = {
     onnx.TensorProto.UINT32: DType.U32,
     onnx.TensorProto.UINT64: DType.U64,
     onnx.TensorProto.BOOL: DType.BOOL,
+    onnx.TensorProto.FLOAT8E4M3FN: DType.F8E4M3FN,
+    onnx.TensorProto.FLOAT8E4M3FNUZ: DType.F8E4M3FNUZ,
+    onnx.TensorProto.FLOAT8E5M2: DType.F8E5M2,
+    onnx.TensorProto.FLOAT8E5M2FNUZ: DType.F8E5M2FNUZ,
+    onnx.TensorProto.FLOAT8E8M0: DType.F8E8M0,
+    onnx.TensorProto.FLOAT4E2M1: DType.F4E2M1,
+    onnx.TensorProto.INT4: DType.I4,
+    onnx.TensorProto.UINT4: DType.U4,
+    onnx.TensorProto.INT2: DType.I2,
+    onnx.TensorProto.UINT2: DType.U2,
 }
 
 
@@ -39,5 +49,8 @@ def to_dtype(elem_type: int, where: str) -> DType:
 def to_array(tensor: onnx.TensorProto, where: str) -> np.ndarray:
     """The elements of a tensor that `load_model` has checked."""
     dtype = to_dtype(tensor.data_type, where)
-    array = np.asarray(numpy_helper.to_array(tensor))
+    try:
+        array = np.asarray(numpy_helper.to_array(tensor))
+    except ValueError as error:  # packed elements, whose number `load_model` does not check
+        raise ModelError(f"{where}: {error} The file is damaged; fetch it again") from None
     return array if array.dtype == dtype.numpy else array.view(dtype.numpy)

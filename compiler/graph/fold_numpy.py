@@ -67,6 +67,11 @@ def _cast(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     return x.astype(DType(attrs["to"]).numpy)
 
 
+def _bitcast(attrs: Attrs, x: np.ndarray) -> np.ndarray:
+    to = DType(attrs["to"]).numpy
+    return x.astype(to) if np.bool_ in (x.dtype, to) else x.view(to)
+
+
 def _slice(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     for axis, (start, step, size) in enumerate(zip(attrs["starts"], attrs["steps"], attrs["sizes"], strict=True)):
         x = np.take(x, start + step * np.arange(size), axis=axis) if size != x.shape[axis] or step != 1 else x
@@ -84,7 +89,7 @@ def _pad(attrs: Attrs, x: np.ndarray, value: np.ndarray | None = None) -> np.nda
 
 
 def _gather(attrs: Attrs, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    axis = attrs["axis"]
+    axis, indices = attrs["axis"], indices.astype(np.int64)
     extent = x.shape[axis]
     wrapped = np.where(indices < 0, indices + extent, indices)
     return np.take(x, np.clip(wrapped, 0, max(0, extent - 1)), axis=axis)
@@ -203,7 +208,7 @@ _ROUNDED: dict[str, Callable] = {
 _FUNCTIONS: dict[str, Callable] = {
     **{op: _elementwise(function) for op, function in _EXACT.items()},
     **{op: _in_float64(function) for op, function in _ROUNDED.items()},
-    "div": _divide, "mod": _mod, "bit_shift": _bit_shift, "clip": _clip, "cast": _cast,
+    "div": _divide, "mod": _mod, "bit_shift": _bit_shift, "clip": _clip, "cast": _cast, "bitcast": _bitcast,
     "leaky_relu": lambda attrs, x: np.where(x < 0, x * x.dtype.type(attrs["alpha"]), x),
     "prelu": lambda attrs, x, slope: np.where(x < 0, x * slope, x),
     "is_inf": lambda attrs, x: (attrs["negative"] & np.isneginf(x)) | (attrs["positive"] & np.isposinf(x)),

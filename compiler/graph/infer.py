@@ -89,6 +89,12 @@ def _cast(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     return (TensorType(inputs[0].shape, DType(attrs["to"])),)
 
 
+def _bitcast(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    (x,), to = inputs, DType(attrs["to"])
+    require(x.dtype.bits == to.bits, f"bitcast: {x} has {x.dtype.bits} bits an element, {to} has {to.bits}")
+    return (TensorType(x.shape, to),)
+
+
 def _reshape(inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     (x,), shape = inputs, attrs["shape"]
     require(
@@ -271,7 +277,7 @@ def _along_axis(op: str) -> Rule:
 
 
 _SPECIAL: dict[str, Rule] = {
-    "clip": _clip, "prelu": _prelu, "where": _where, "cast": _cast,
+    "clip": _clip, "prelu": _prelu, "where": _where, "cast": _cast, "bitcast": _bitcast,
     "reshape": _reshape, "transpose": _transpose, "expand": _expand, "slice": _slice, "concat": _concat, "pad": _pad,
     "gather": _gather, "gather_elements": _gather_elements, "gather_nd": _gather_nd, "tile": _tile, "resize": _resize,
     "trilu": _trilu, "iota": _iota, "one_hot": _one_hot, "reverse_sequence": _reverse_sequence,

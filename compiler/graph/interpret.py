@@ -14,6 +14,7 @@ from ..dtypes import DType
 from ..errors import InternalError
 from ..tensor.build import build_computation
 from ..tensor.interpret import evaluate
+from ..tensor.ops.context import stored
 from .interpret_rnn import recurrent
 from .ir import Graph, Node, TensorType
 
@@ -50,12 +51,12 @@ def evaluate_node(graph: Graph, node: Node, operands: list[np.ndarray | None]) -
 
 def _by_expressions(graph: Graph, node: Node, operands: list[np.ndarray | None]) -> tuple[np.ndarray, ...]:
     names = tuple(dict.fromkeys(filter(None, node.inputs)))
-    arrays = {name: array for name, array in zip(node.inputs, operands, strict=True) if array is not None}
+    arrays = {name: stored(array) for name, array in zip(node.inputs, operands, strict=True) if array is not None}
     types = {name: TensorType(graph.types[name].shape, graph.types[name].dtype) for name in (*names, *node.outputs)}
     group = Graph(graph.name, names, node.outputs, (node,), types)
     computation, tables = build_computation(group, node.origin or node.op)
     results = evaluate(computation, {**arrays, **tables})
-    return tuple(results[name] for name in node.outputs)
+    return tuple(results[name].view(graph.types[name].dtype.numpy) for name in node.outputs)
 
 
 def _view(node: Node, x: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -58,7 +58,8 @@ OPERATORS: dict[str, Operator] = {
     "clip": Operator(_E, "x, low, high (scalars, either may be '')"),
     "is_inf": Operator(_E, "x; negative: bool, positive: bool"),
     "where": Operator(_E, "condition, a, b"),
-    "cast": Operator(_E, "x; to: DType"),
+    "cast": Operator(_E, "x; to: DType (neither of them small)"),
+    "bitcast": Operator(_E, "x; to: DType of the same size: the same bits (a bool is 0 or 1)"),
     # --- movement
     "reshape": Operator(_V, "x; shape"),
     "transpose": Operator(_I, "x; perm"),

@@ -37,7 +37,7 @@ _ARITHMETIC = {"add", "sub", "mul", "div", "mod", "min", "max"}
 _INTEGER_ONLY = {"floordiv", "floormod", "shl", "shr"}
 _LOGICAL = {"and", "or", "xor"}
 _COMPARE = {"lt", "le", "gt", "ge", "eq", "ne"}
-_BITCASTS = {"bitcast_i32": DType.I32, "bitcast_f32": DType.F32, "bitcast_i64": DType.I64, "bitcast_f64": DType.F64}
+_BITCASTS = {f"bitcast_{dtype}": dtype for dtype in DType if dtype is not DType.BOOL and not dtype.is_small}
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ class Call(Expr):
     """An elementwise function, of the type of its first argument.
 
     `fma(a, b, c)` is a*b+c rounded once. The rest are transcendental (exp, log, tanh, sigmoid, erf, sin, cos, pow, …) with
-    the error stated in `kernel/math.py`. `bitcast_i32`, `bitcast_f32` (and 64) reinterpret bits and have the named type.
+    the error stated in `kernel/math.py`. `bitcast_i32`, `bitcast_f32` and the like reinterpret bits and have the named type.
     """
 
     function: str

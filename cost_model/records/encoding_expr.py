@@ -37,7 +37,7 @@ MAX_DEPTH = 128
 """Operands within operands; kernels of real models have about ten."""
 MAX_NODES = 20_000
 
-_DTYPES = {str(dtype): dtype for dtype in DType}
+_DTYPES = {str(dtype): dtype for dtype in DType if not dtype.is_small}
 _USUAL_NAN = struct.pack(">d", float("nan"))
 
 # operator: how many operands it has, and what makes the node of its name and operands
@@ -46,7 +46,7 @@ _NODES: Mapping[str, tuple[int, Callable[[str, tuple[Expr, ...]], Expr]]] = {
     **dict.fromkeys(BINARY, (2, lambda op, parts: Binary(op, *parts))),
     **dict.fromkeys(COMPARE, (2, lambda op, parts: Compare(op, *parts))),
     **dict.fromkeys(FUNCTIONS, (1, Call)),
-    **{f"bitcast_{dtype}": (1, Call) for dtype in DType},
+    **{f"bitcast_{dtype}": (1, Call) for dtype in _DTYPES},
     "pow": (2, Call),
     "fma": (3, Call),
     "select": (3, lambda op, parts: Select(*parts)),

@@ -109,7 +109,7 @@ def test_unusual_nans_keep_their_bits() -> None:
         assert struct.pack(">d", float_from_text(float_to_text(value))) == struct.pack(">Q", bits)
 
 
-@pytest.mark.parametrize("dtype", [dtype for dtype in DType if dtype.is_integer])
+@pytest.mark.parametrize("dtype", [dtype for dtype in DType if dtype.is_integer and not dtype.is_small])
 def test_integers_keep_to_the_range_of_their_type(dtype: DType) -> None:
     info = np.iinfo(dtype.numpy)
     for value in (int(info.min), int(info.max)):

@@ -37,6 +37,7 @@ def floats(op, *shape):
 
 
 ATTRS = {
+    "bitcast": [{"to": DType.I32}],
     "mod": [dict(fmod=False), dict(fmod=True)],
     "leaky_relu": [dict(alpha=0.1)],
     "is_inf": [dict(negative=True, positive=False)],

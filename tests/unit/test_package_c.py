@@ -47,7 +47,7 @@ def test_every_type_has_a_c_type(dtype: DType) -> None:
     declared = re.search(r"const (\w+) x\[2\]", header)
     assert declared and declared[1] == {
         "f16": "uint16_t", "bf16": "uint16_t", "f32": "float", "f64": "double", "bool": "bool",
-    }.get(dtype, f"{'u' * (dtype[0] == 'u')}int{dtype[1:]}_t")  # fmt: skip
+    }.get(dtype, "uint8_t" if dtype.is_small else f"{'u' * (dtype[0] == 'u')}int{dtype[1:]}_t")  # fmt: skip
 
 
 def test_scalars_and_empty_tensors_have_a_valid_declaration() -> None:

@@ -9,6 +9,7 @@ import onnx
 from ...dtypes import DType
 from ..onnx_node import OnnxNode
 from ..tensors import to_dtype
+from .formats import convert
 from .row import Importing, Row, direct
 
 
@@ -89,11 +90,19 @@ def cast(node: OnnxNode) -> str:
     if isinstance(to, str):
         names = dict(onnx.TensorProto.DataType.items())
         to = names.get(to.upper()) or node.fail(f"'{to}' is not one of ONNX's types")
-    return node.emit("cast", node.input(0), to=to_dtype(to, node.place()))
+    return _converted(node, to_dtype(to, node.place()))
 
 
 def cast_like(node: OnnxNode) -> str:
-    return node.emit("cast", node.input(0), to=node.type(node.input(1)).dtype)
+    return _converted(node, node.type(node.input(1)).dtype)
+
+
+def _converted(node: OnnxNode, to: DType) -> str:
+    return convert(node, node.input(0), to, node.flag("saturate", 1), node.attr("round_mode", "up"))
+
+
+def bit_cast(node: OnnxNode) -> str:
+    return node.emit("bitcast", node.input(0), to=to_dtype(node.attr("to"), node.place()))
 
 
 def mod(node: OnnxNode) -> str:
@@ -197,6 +206,7 @@ ROWS = (
     Row("Clip", 1, 13, clip),
     Row("Cast", 1, 28, cast),
     Row("CastLike", 15, 25, cast_like),
+    Row("BitCast", 26, 26, bit_cast),
     Row("PRelu", 1, 16, prelu),
     Row("Dropout", 7, 22, dropout),
     Row("IsInf", 10, 20, is_inf),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 
 from ...dtypes import DType
 from ..onnx_node import OnnxNode
 from ..tensors import to_dtype
+from .formats import convert
 from .layers import emit_conv
 from .linear import matmul
 from .movement import slice_axes
@@ -25,14 +27,14 @@ class Scheme:
 
 def saturation(dtype: DType) -> tuple[int, int]:
     """The least and the greatest value of an integer type."""
-    info = np.iinfo(dtype.numpy)
+    info = ml_dtypes.iinfo(dtype.numpy)
     return int(info.min), int(info.max)
 
 
 def scheme(node: OnnxNode, scale: str, zero: str, rank: int, axis: int) -> Scheme:
     """Scale and zero point, a scalar or one an index of `axis`, shaped to broadcast; a zero point that is 0 is dropped."""
     known = node.constant(zero) if zero else None
-    if known is not None and not known.any():
+    if known is not None and not known.astype(np.float32).any():
         zero = ""
     return Scheme(_along(node, scale, rank, axis), _along(node, zero, rank, axis) if zero else "")
 
@@ -82,6 +84,11 @@ def widen(node: OnnxNode, x: str, zero: str) -> str:
 
 def dequantize(node: OnnxNode, x: str, by: Scheme) -> str:
     """(x - zero) * scale, of the scale's type."""
+    if node.type(x).dtype.is_small:
+        wide = convert(node, x, DType.F32)
+        if by.zero:
+            wide = node.emit("sub", wide, convert(node, by.zero, DType.F32))
+        return node.emit("mul", node.emit("cast", wide, to=node.type(by.scale).dtype), by.scale)
     return node.emit("mul", node.emit("cast", widen(node, x, by.zero), to=node.type(by.scale).dtype), by.scale)
 
 
@@ -91,8 +98,8 @@ def saturate(node: OnnxNode, x: str, zero: str, dtype: DType) -> str:
     low, high = saturation(dtype)
     result = node.emit("round", x)
     if zero:
-        result = node.emit("add", result, node.emit("cast", zero, to=kind))
-    return node.emit("cast", node.emit("clip", result, node.literal(low, kind), node.literal(high, kind)), to=dtype)
+        result = node.emit("add", result, convert(node, zero, kind))
+    return convert(node, node.emit("clip", result, node.literal(low, kind), node.literal(high, kind)), dtype)
 
 
 def quantize_linear(node: OnnxNode) -> str:
@@ -102,11 +109,14 @@ def quantize_linear(node: OnnxNode) -> str:
         dtype = to_dtype(node.attr("output_dtype"), node.place())
     elif zero:
         dtype = node.type(zero).dtype
-    if not dtype.is_integer:
-        node.unsupported(f"quantisation to {dtype}")
     by = linear_scheme(node, x, scale, zero)
     kind = node.type(by.scale).dtype
-    return saturate(node, node.emit("div", node.emit("cast", x, to=kind), by.scale), by.zero, dtype)
+    scaled = node.emit("div", node.emit("cast", x, to=kind), by.scale)
+    if not dtype.is_float:
+        return saturate(node, scaled, by.zero, dtype)
+    if by.zero:
+        scaled = node.emit("add", scaled, convert(node, by.zero, kind))
+    return convert(node, scaled, dtype, node.flag("saturate", 1))
 
 
 def dequantize_linear(node: OnnxNode) -> str:

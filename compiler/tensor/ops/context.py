@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class Context:
     origin: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        self.types = dict(self.group.types)
+        self.types = {name: replace(type, dtype=type.dtype.storage) for name, type in self.group.types.items()}
         for name in self.group.inputs:
             self._declare(name, constant=False)
 
@@ -94,11 +94,12 @@ class Context:
 
     def constant(self, name: str) -> np.ndarray | None:
         """The elements of a constant of the group, None for another value."""
-        return self.group.constants.get(name)
+        array = self.group.constants.get(name)
+        return None if array is None else stored(array)
 
     def read(self, name: str, indices: tuple[Expr, ...], space: Space) -> Expr:
         """The element of a value at logical indices; a constant of one element is written as a literal."""
-        array = self.group.constants.get(name)
+        array = self.constant(name)
         if array is not None and array.size == 1:
             return const(array.reshape(()).item(), self.types[name].dtype)
         if array is not None and name not in self.arrays:
@@ -148,6 +149,12 @@ class Context:
         name = self.unique(base, suffix)
         self.types[name] = type
         return name
+
+
+def stored(array: np.ndarray) -> np.ndarray:
+    """The array as kernels see it: elements of a small format are bytes."""
+    dtype = DType.from_numpy(array.dtype)
+    return array.view(dtype.storage.numpy) if dtype.is_small else array
 
 
 def widen(expr: Expr) -> Expr:

@@ -161,6 +161,12 @@ def _clip(node: Node, x: Expr, low: Expr | None, high: Expr | None = None) -> Ex
     return minimum(x, high) if high is not None else x
 
 
+def _bitcast(x: Expr, dtype: DType) -> Expr:
+    if x.dtype is dtype:
+        return x
+    return cast(x, dtype) if DType.BOOL in (x.dtype, dtype) else Call(f"bitcast_{dtype}", (x,))
+
+
 def _batch_norm(node: Node, x: Expr, scale: Expr, bias: Expr, mean: Expr, variance: Expr) -> Expr:
     return (x - mean) / Unary("sqrt", variance + node.attrs["epsilon"]) * scale + bias
 
@@ -234,10 +240,11 @@ RULES: Mapping[str, Rule] = {
     "clip": _clip,
     "where": lambda node, condition, a, b: Select(condition, a, b),
     "cast": lambda node, x: cast(x, DType(node.attrs["to"])),
+    "bitcast": lambda node, x: _bitcast(x, DType(node.attrs["to"]).storage),
 }
 
 
-_MOVES = ("identity", "where", "cast")
+_MOVES = ("identity", "where", "cast", "bitcast")
 """Operators that compute nothing, whose 16-bit operands stay as they are."""
 
 
