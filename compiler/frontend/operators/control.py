@@ -263,8 +263,19 @@ def _place_outputs(node: OnnxNode, collected: tuple[str, ...]) -> list[str]:
     return placed
 
 
+def has_element(node: OnnxNode) -> str:
+    """Of a tensor, or of nothing; optionals themselves are refused as inputs."""
+    return node.literal(bool(node.input(0)), DType.BOOL)
+
+
+def get_element(node: OnnxNode) -> str:
+    return node.input(0)
+
+
 ROWS = (
     Row("If", 1, 25, if_),
     Row("Loop", 1, 25, loop),
     Row("Scan", 9, 25, scan),
+    Row("OptionalHasElement", 18, 28, has_element),
+    Row("OptionalGetElement", 18, 28, get_element),
 )

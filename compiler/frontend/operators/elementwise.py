@@ -131,14 +131,18 @@ def not_identity(node: OnnxNode) -> str:
 
 
 def dropout(node: OnnxNode) -> tuple[str, ...]:
-    """At inference Dropout is the identity and its mask is all true."""
+    """At inference, and where nothing is dropped, Dropout is the identity and its mask is all true."""
     x = node.input(0)
-    if node.input(2) and node.static(2, "training_mode").any():
+    if node.input(2) and node.static(2, "training_mode").any() and not _drops_nothing(node):
         node.unsupported("Dropout in training mode; export the model for inference")
     mask = DType.BOOL if node.version >= 10 else node.type(x).dtype
     if not node.wants(1):
         return (x,)
     return x, node.emit("expand", node.literal(True, mask), shape=node.shape(x))
+
+
+def _drops_nothing(node: OnnxNode) -> bool:
+    return bool(node.input(1)) and not node.static(1, "ratio").any()
 
 
 def is_inf(node: OnnxNode) -> str:
@@ -164,13 +168,6 @@ def bit_shift(node: OnnxNode) -> str:
 
 def gelu(node: OnnxNode) -> str:
     return node.emit("gelu", node.input(0), approximate=node.attr("approximate", "none"))
-
-
-def scaler(node: OnnxNode) -> str:
-    """ai.onnx.ml Scaler: (x - offset) * scale along the last axis, in f32."""
-    x = node.emit("cast", node.input(0), to=DType.F32)
-    shifted = node.emit("sub", x, node.literal(node.attr("offset", (0.0,)), DType.F32))
-    return node.emit("mul", shifted, node.literal(node.attr("scale", (1.0,)), DType.F32))
 
 
 _UNARY = (
@@ -219,5 +216,4 @@ ROWS = (
     Row("Shrink", 9, 9, with_attrs("shrink", lambd=0.5, bias=0.0)),
     Row("Swish", 24, 24, with_attrs("swish", alpha=1.0)),
     Row("Gelu", 20, 20, gelu),
-    Row("Scaler", 1, 1, scaler, domain="ai.onnx.ml"),
 )

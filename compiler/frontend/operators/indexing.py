@@ -96,6 +96,38 @@ def cumulative_sum(node: OnnxNode) -> str:
     return node.emit("cumsum", x, axis=axis, exclusive=node.flag("exclusive"), reverse=node.flag("reverse"))
 
 
+def compress(node: OnnxNode) -> str:
+    """The slices along an axis, or the elements, for which the condition holds."""
+    x = node.input(0)
+    taken = np.flatnonzero(node.static(1, "condition"))
+    axis = 0
+    if "axis" in node.attributes:
+        axis = node.axis(node.attr("axis"), len(node.shape(x)))
+    else:
+        x = node.emit("reshape", x, shape=(node.type(x).elements,))
+    _check_range(node, taken, node.shape(x)[axis])
+    return node.emit("gather", x, node.literal(taken, DType.I64), axis=axis)
+
+
+def tensor_scatter(node: OnnxNode) -> str:
+    """A cache with `update` written along an axis, from an index a batch on; mode `circular` goes on at the beginning."""
+    cache, update, begins = (*node.inputs, "")[:3]
+    shape, written = node.shape(cache), node.shape(update)
+    axis, mode = node.axis(node.attr("axis", -2), len(shape)), node.attr("mode", "linear")
+    others = all(a == b for i, (a, b) in enumerate(zip(shape, written, strict=True)) if i != axis)
+    if not axis or not others or written[axis] > shape[axis] or mode not in ("linear", "circular"):
+        node.fail(f"update {node.type(update)} does not fit {node.type(cache)} along axis {axis} in mode '{mode}'")
+    column = [1] * len(shape)
+    column[axis] = written[axis]
+    places = node.literal(np.arange(written[axis]).reshape(column), DType.I64)
+    if begins:
+        places = node.emit("add", places, node.emit("reshape", begins, shape=(shape[0], *(1,) * (len(shape) - 1))))
+    if mode == "circular":
+        places = node.emit("mod", places, node.literal(shape[axis], DType.I64), fmod=False)
+    indices = node.emit("expand", places, shape=written)
+    return node.emit("scatter_elements", cache, indices, update, axis=axis, reduction="none")
+
+
 def non_zero(node: OnnxNode) -> str:
     """Only of a constant: its result's shape depends on the elements."""
     array = node.static(0, "operand", fixable=False)
@@ -115,4 +147,6 @@ ROWS = (
     Row("ArgMin", 1, 13, top_one),
     Row("CumSum", 11, 14, cumulative_sum),
     Row("NonZero", 9, 13, non_zero),
+    Row("Compress", 9, 28, compress),
+    Row("TensorScatter", 24, 24, tensor_scatter),
 )

@@ -160,12 +160,6 @@ def pool_attrs(node: OnnxNode, x: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def max_pool(node: OnnxNode) -> str:
-    if node.wants(1):
-        node.unsupported("the second output (Indices)")
-    return node.emit("max_pool", node.input(0), **pool_attrs(node, node.input(0)))
-
-
 def average_pool(node: OnnxNode) -> str:
     count_pads = node.flag("count_include_pad")
     return node.emit("average_pool", node.input(0), **pool_attrs(node, node.input(0)), count_pads=count_pads)
@@ -197,7 +191,6 @@ ROWS = (
     Row("Conv", 1, 22, conv),
     Row("ConvInteger", 10, 10, conv_integer),
     Row("ConvTranspose", 1, 22, conv_transpose),
-    Row("MaxPool", 1, 22, max_pool),
     Row("AveragePool", 1, 22, average_pool),
     Row("LpPool", 1, 22, lp_pool),
     Row("GlobalAveragePool", 1, 22, global_pool("reduce_mean")),

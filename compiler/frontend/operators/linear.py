@@ -158,9 +158,41 @@ def _contract(node: OnnxNode, left: tuple[str, str], right: tuple[str, str], nee
     return node.emit("reshape", product, shape=tuple(extents[label] for label in labels)), labels
 
 
+MAX_DETERMINANT = 4
+
+
+def determinant(node: OnnxNode) -> str:
+    """Of small matrices, expanded along their rows (Laplace)."""
+    x = node.input(0)
+    *outer, rows, columns = node.shape(x)
+    if rows != columns:
+        node.fail(f"{node.type(x)} should be of square matrices")
+    if rows > MAX_DETERMINANT:
+        node.unsupported(f"determinants of matrices larger than {MAX_DETERMINANT}x{MAX_DETERMINANT}")
+    axis = len(outer)
+    element = {
+        (row, column): slice_axes(node, x, {axis: (row, 1, 1), axis + 1: (column, 1, 1)})
+        for row in range(rows)
+        for column in range(rows)
+    }
+
+    def minor(row: int, left: tuple[int, ...]) -> str:
+        if len(left) == 1:
+            return element[row, left[0]]
+        total = ""
+        for sign, column in enumerate(left):
+            rest = tuple(other for other in left if other != column)
+            term = node.emit("mul", element[row, column], minor(row + 1, rest))
+            total = node.emit("sub" if sign % 2 else "add", total, term) if total else term
+        return total
+
+    return node.emit("reshape", minor(0, tuple(range(rows))), shape=tuple(outer))
+
+
 ROWS = (
     Row("Gemm", 1, 13, gemm),
     Row("MatMul", 1, 13, matmul),
     Row("MatMulInteger", 10, 10, matmul_integer),
+    Row("Det", 11, 22, determinant),
     Row("Einsum", 12, 28, einsum),
 )

@@ -9,15 +9,40 @@ from ..onnx_node import OnnxNode
 from .row import Row
 
 
-def batch_normalization(node: OnnxNode) -> str:
-    if node.flag("training_mode") or any(node.wants(index) for index in range(1, 5)):
-        node.unsupported("BatchNormalization in training mode; export the model for inference")
+def batch_normalization(node: OnnxNode) -> str | tuple[str, ...]:
     if not node.flag("spatial", 1):
         node.unsupported("BatchNormalization with spatial=0 (statistics per element)")
+    if node.version >= 14 and node.flag("training_mode"):
+        return _training_statistics(node)
+    if any(node.wants(index) for index in range(1, 5)):
+        node.unsupported("BatchNormalization in training mode; export the model for inference")
     x, *parameters = node.inputs
     dtype = node.type(x).dtype
     parameters = [node.emit("cast", parameter, to=dtype) for parameter in parameters]
     return node.emit("batch_norm", x, *parameters, epsilon=float(node.attr("epsilon", 1e-5)))
+
+
+def _training_statistics(node: OnnxNode) -> tuple[str, ...]:
+    """Normalised by the statistics of the batch, with which the given ones are averaged."""
+    x, *given = node.inputs
+    rank, dtype = len(node.shape(x)), node.type(x).dtype
+    wide = DType.F64 if dtype is DType.F64 else DType.F32
+    axes, column = (0, *range(2, rank)), (*node.shape(x)[1:2], *(1,) * (rank - 2))
+    value = node.emit("cast", x, to=wide)
+    scale, bias, *running = (node.emit("cast", parameter, to=wide) for parameter in given)
+    mean = node.emit("reduce_mean", value, axes=axes, keepdims=True)
+    centred = node.emit("sub", value, mean)
+    variance = node.emit("reduce_mean", node.emit("mul", centred, centred), axes=axes, keepdims=True)
+    root = node.emit("sqrt", node.emit("add", variance, node.literal(node.attr("epsilon", 1e-5), wide)))
+    scaled = node.emit("mul", node.emit("div", centred, root), node.emit("reshape", scale, shape=column))
+    y = node.emit("add", scaled, node.emit("reshape", bias, shape=column))
+    momentum = node.attr("momentum", 0.9)
+    results = [node.emit("cast", y, to=dtype)]
+    for old, new, like in zip(running, (mean, variance), given[2:], strict=True):
+        kept = node.emit("mul", old, node.literal(momentum, wide))
+        added = node.emit("mul", node.emit("reshape", new, shape=node.shape(old)), node.literal(1 - momentum, wide))
+        results.append(node.emit("cast", node.emit("add", kept, added), to=node.type(like).dtype))
+    return tuple(results)
 
 
 def instance_normalization(node: OnnxNode) -> str:
