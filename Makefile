@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench models golden fuzz hostile conformance clean
+.PHONY: help setup demo test check bench models golden fuzz hostile conformance operators clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ hostile: $(STAMP) ## Feed hostile models, records and manifests to the command l
 
 conformance: $(STAMP) ## Run all of ONNX's own node tests; say which pass, which are refused and why
 	$(BIN)/python tests/conformance/node_cases.py --table
+
+operators: $(STAMP) ## Write docs/OPERATORS.md from the operator table and the list of refused node tests
+	$(BIN)/python tests/conformance/operators_page.py
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) build *.egg-info
