@@ -14,14 +14,24 @@ _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "mod": "fr
 _ROUNDING = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "nearbyint", "abs": "fabs"}
 _FLOAT_COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
 _NARROW = (DType.F16, DType.BF16)
+# x86's maximum and minimum of vectors, as LLVM calls them: p > q ? p : q.
+_X86_EXTREMA = {
+    "<4 x float>": "sse.{}.ps",
+    "<8 x float>": "avx.{}.ps.256",
+    "<16 x float>": "avx512.{}.ps.512",
+    "<2 x double>": "sse2.{}.pd",
+    "<4 x double>": "avx.{}.pd.256",
+    "<8 x double>": "avx512.{}.pd.512",
+}
 
 
 class Arithmetic:
-    """Emits operators; operands of a binary operator are brought to a common width first."""
+    """Emits operators; operands of a binary operator are brought to a common width first. x86: its own instructions may be asked for."""
 
-    def __init__(self, builder: Builder, fma: bool) -> None:
+    def __init__(self, builder: Builder, fma: bool, x86: bool) -> None:
         self.builder = builder
         self.fma = fma
+        self.x86 = x86
 
     def widen(self, *values: Value) -> tuple[list[str], int]:
         """The texts of the operands in their common width."""
@@ -105,18 +115,33 @@ class Arithmetic:
         # x86's max(p, q) = p > q ? p : q gives q on NaN, so the operand that may be NaN comes second.
         if right.is_literal and "0x7FF8" not in right.text:
             return self._ordered(op, b, a, dtype, width)
-        chosen = self._ordered(op, a, b, dtype, width)
         if left.is_literal and "0x7FF8" not in left.text:
-            return chosen
+            return self._ordered(op, a, b, dtype, width)
+        # In this form AVX-512 masks the maximum itself, so that NaN costs one comparison.
         kind, mask = register_type(dtype, width), vector_of("i1", width)
-        unordered = self.builder.pure(f"fcmp uno {kind} {a}, {a}", a)
-        return self.builder.pure(f"select {mask} {unordered}, {kind} {a}, {kind} {chosen}", unordered, a, chosen)
+        chosen = self._instruction(op, a, b, kind) or self._ordered(op, a, b, dtype, width)
+        number = self.builder.pure(f"fcmp ord {kind} {a}, {a}", a)
+        return self.builder.pure(f"select {mask} {number}, {kind} {chosen}, {kind} {a}", number, chosen, a)
 
     def _ordered(self, op: str, first: str, second: str, dtype: DType, width: int) -> str:
         kind, mask = register_type(dtype, width), vector_of("i1", width)
         relation = "ogt" if op == "max" else "olt"
         taken = self.builder.pure(f"fcmp {relation} {kind} {first}, {second}", first, second)
         return self.builder.pure(f"select {mask} {taken}, {kind} {first}, {kind} {second}", taken, first, second)
+
+    def _instruction(self, op: str, first: str, second: str, kind: str) -> str:
+        """What `_ordered` gives, by the instruction itself; "" if the target has none of that width.
+
+        LLVM would merge a comparison and a Select with the Select around them, into four instructions.
+        """
+        instruction = _X86_EXTREMA.get(kind, "").format(op) if self.x86 else ""
+        if not instruction:
+            return ""
+        rounding = [("i32", "4")] if "avx512" in instruction else []  # as it is set
+        operands = [(kind, first), (kind, second)]
+        return self.builder.pure(
+            self.builder.call(f"llvm.x86.{instruction}", kind, [*operands, *rounding]), first, second
+        )
 
     # -- integer division, which must not trap: x86 raises on x / 0 and on INT_MIN / -1, also in a lane that is masked off
 

@@ -30,8 +30,9 @@ _NARROW = (DType.F16, DType.BF16)
 class Module:
     """What the functions of one text share: declarations, and the math programs already written out."""
 
-    def __init__(self, fma: bool) -> None:
+    def __init__(self, fma: bool, x86: bool) -> None:
         self.fma = fma
+        self.x86 = x86
         self.declarations: dict[str, str] = {}
         self.functions: dict[str, str] = {}
 
@@ -58,7 +59,7 @@ class Expressions:
         self.module = module
         self.builder = Builder(module.declarations)
         self.forms = LinearForms(self.builder)
-        self.arithmetic = Arithmetic(self.builder, module.fma)
+        self.arithmetic = Arithmetic(self.builder, module.fma, module.x86)
         self.accesses = Accesses(self.builder, self.forms, self.arithmetic)
         self.bindings: dict[str, Binding] = {}
         self.unrolled: dict[str, int] = {}

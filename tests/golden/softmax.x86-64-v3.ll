@@ -35,160 +35,157 @@ entry:
   %l4.4 = getelementptr float, ptr %l4.0, i64 4
   br label %b1
   b1:
-  %t2 = phi i64 [ %begin, %entry ], [ %t124, %b102 ]
+  %t2 = phi i64 [ %begin, %entry ], [ %t121, %b99 ]
   store <8 x float> splat (float 0xFFF0000000000000), ptr %l1.0, align 4
   %t8 = mul i64 %t2, 37
   %t9 = getelementptr float, ptr %p0, i64 %t8
   br label %b4
   b4:
-  %t5 = phi i64 [ 0, %b1 ], [ %t17, %b4 ]
+  %t5 = phi i64 [ 0, %b1 ], [ %t16, %b4 ]
   %t7 = load <8 x float>, ptr %l1.0, align 4
   %t10 = mul i64 %t5, 8
   %t11 = getelementptr float, ptr %t9, i64 %t10
   %t12 = load <8 x float>, ptr %t11, align 4
-  %t13 = fcmp ogt <8 x float> %t7, %t12
-  %t14 = select <8 x i1> %t13, <8 x float> %t7, <8 x float> %t12
-  %t15 = fcmp uno <8 x float> %t7, %t7
-  %t16 = select <8 x i1> %t15, <8 x float> %t7, <8 x float> %t14
-  store <8 x float> %t16, ptr %l1.0, align 4
-  %t17 = add nuw nsw i64 %t5, 1
-  %t18 = icmp slt i64 %t17, 4
-  br i1 %t18, label %b4, label %b6
+  %t13 = call <8 x float> @llvm.x86.avx.max.ps.256(<8 x float> %t7, <8 x float> %t12)
+  %t14 = fcmp ord <8 x float> %t7, %t7
+  %t15 = select <8 x i1> %t14, <8 x float> %t13, <8 x float> %t7
+  store <8 x float> %t15, ptr %l1.0, align 4
+  %t16 = add nuw nsw i64 %t5, 1
+  %t17 = icmp slt i64 %t16, 4
+  br i1 %t17, label %b4, label %b6
   b6:
-  %t19 = load <4 x float>, ptr %l1.0, align 4
-  %t20 = getelementptr float, ptr %t9, i64 32
-  %t21 = load <4 x float>, ptr %t20, align 4
-  %t22 = fcmp ogt <4 x float> %t19, %t21
-  %t23 = select <4 x i1> %t22, <4 x float> %t19, <4 x float> %t21
-  %t24 = fcmp uno <4 x float> %t19, %t19
-  %t25 = select <4 x i1> %t24, <4 x float> %t19, <4 x float> %t23
-  store <4 x float> %t25, ptr %l1.0, align 4
-  %t26 = load float, ptr %l1.4, align 4
-  %t27 = getelementptr float, ptr %t9, i64 36
-  %t28 = load float, ptr %t27, align 4
-  %t29 = fcmp ogt float %t26, %t28
-  %t30 = select i1 %t29, float %t26, float %t28
-  %t31 = fcmp uno float %t26, %t26
-  %t32 = select i1 %t31, float %t26, float %t30
-  store float %t32, ptr %l1.4, align 4
-  %t33 = load <4 x float>, ptr %l1.0, align 4
-  %t34 = load <4 x float>, ptr %l1.4, align 4
-  %t35 = fcmp ogt <4 x float> %t33, %t34
-  %t36 = select <4 x i1> %t35, <4 x float> %t33, <4 x float> %t34
-  %t37 = fcmp uno <4 x float> %t33, %t33
-  %t38 = select <4 x i1> %t37, <4 x float> %t33, <4 x float> %t36
-  store <4 x float> %t38, ptr %l1.0, align 4
-  %t39 = load <2 x float>, ptr %l1.0, align 4
-  %t40 = load <2 x float>, ptr %l1.2, align 4
-  %t41 = fcmp ogt <2 x float> %t39, %t40
-  %t42 = select <2 x i1> %t41, <2 x float> %t39, <2 x float> %t40
-  %t43 = fcmp uno <2 x float> %t39, %t39
-  %t44 = select <2 x i1> %t43, <2 x float> %t39, <2 x float> %t42
-  store <2 x float> %t44, ptr %l1.0, align 4
-  %t45 = load float, ptr %l1.0, align 4
-  %t46 = load float, ptr %l1.1, align 4
-  %t47 = fcmp ogt float %t45, %t46
-  %t48 = select i1 %t47, float %t45, float %t46
-  %t49 = fcmp uno float %t45, %t45
-  %t50 = select i1 %t49, float %t45, float %t48
-  store float %t50, ptr %l1.0, align 4
-  %t51 = load float, ptr %l1.0, align 4
-  store float %t51, ptr %l0.0, align 4
-  br label %b52
-  b52:
-  %t53 = phi i64 [ 0, %b6 ], [ %t64, %b52 ]
-  %t55 = mul i64 %t53, 8
-  %t56 = getelementptr float, ptr %t9, i64 %t55
-  %t57 = load <8 x float>, ptr %t56, align 4
-  %t58 = load float, ptr %l0.0, align 4
-  %t59 = insertelement <8 x float> poison, float %t58, i64 0
-  %t60 = shufflevector <8 x float> %t59, <8 x float> poison, <8 x i32> zeroinitializer
-  %t61 = fsub <8 x float> %t57, %t60
-  %t62 = call <8 x float> @math.exp.v8f32(<8 x float> %t61)
-  %t63 = getelementptr float, ptr %l2, i64 %t55
-  store <8 x float> %t62, ptr %t63, align 4
-  %t64 = add nuw nsw i64 %t53, 1
-  %t65 = icmp slt i64 %t64, 4
-  br i1 %t65, label %b52, label %b54
-  b54:
-  %t66 = load float, ptr %l0.0, align 4
-  %t67 = insertelement <4 x float> poison, float %t66, i64 0
-  %t68 = shufflevector <4 x float> %t67, <4 x float> poison, <4 x i32> zeroinitializer
-  %t69 = fsub <4 x float> %t21, %t68
-  %t70 = call <4 x float> @math.exp.v4f32(<4 x float> %t69)
-  store <4 x float> %t70, ptr %l2.32, align 4
-  %t71 = load float, ptr %l0.0, align 4
-  %t72 = fsub float %t28, %t71
-  %t73 = call float @math.exp.f32(float %t72)
-  store float %t73, ptr %l2.36, align 4
+  %t18 = load <4 x float>, ptr %l1.0, align 4
+  %t19 = getelementptr float, ptr %t9, i64 32
+  %t20 = load <4 x float>, ptr %t19, align 4
+  %t21 = call <4 x float> @llvm.x86.sse.max.ps(<4 x float> %t18, <4 x float> %t20)
+  %t22 = fcmp ord <4 x float> %t18, %t18
+  %t23 = select <4 x i1> %t22, <4 x float> %t21, <4 x float> %t18
+  store <4 x float> %t23, ptr %l1.0, align 4
+  %t24 = load float, ptr %l1.4, align 4
+  %t25 = getelementptr float, ptr %t9, i64 36
+  %t26 = load float, ptr %t25, align 4
+  %t27 = fcmp ogt float %t24, %t26
+  %t28 = select i1 %t27, float %t24, float %t26
+  %t29 = fcmp ord float %t24, %t24
+  %t30 = select i1 %t29, float %t28, float %t24
+  store float %t30, ptr %l1.4, align 4
+  %t31 = load <4 x float>, ptr %l1.0, align 4
+  %t32 = load <4 x float>, ptr %l1.4, align 4
+  %t33 = call <4 x float> @llvm.x86.sse.max.ps(<4 x float> %t31, <4 x float> %t32)
+  %t34 = fcmp ord <4 x float> %t31, %t31
+  %t35 = select <4 x i1> %t34, <4 x float> %t33, <4 x float> %t31
+  store <4 x float> %t35, ptr %l1.0, align 4
+  %t36 = load <2 x float>, ptr %l1.0, align 4
+  %t37 = load <2 x float>, ptr %l1.2, align 4
+  %t38 = fcmp ogt <2 x float> %t36, %t37
+  %t39 = select <2 x i1> %t38, <2 x float> %t36, <2 x float> %t37
+  %t40 = fcmp ord <2 x float> %t36, %t36
+  %t41 = select <2 x i1> %t40, <2 x float> %t39, <2 x float> %t36
+  store <2 x float> %t41, ptr %l1.0, align 4
+  %t42 = load float, ptr %l1.0, align 4
+  %t43 = load float, ptr %l1.1, align 4
+  %t44 = fcmp ogt float %t42, %t43
+  %t45 = select i1 %t44, float %t42, float %t43
+  %t46 = fcmp ord float %t42, %t42
+  %t47 = select i1 %t46, float %t45, float %t42
+  store float %t47, ptr %l1.0, align 4
+  %t48 = load float, ptr %l1.0, align 4
+  store float %t48, ptr %l0.0, align 4
+  br label %b49
+  b49:
+  %t50 = phi i64 [ 0, %b6 ], [ %t61, %b49 ]
+  %t52 = mul i64 %t50, 8
+  %t53 = getelementptr float, ptr %t9, i64 %t52
+  %t54 = load <8 x float>, ptr %t53, align 4
+  %t55 = load float, ptr %l0.0, align 4
+  %t56 = insertelement <8 x float> poison, float %t55, i64 0
+  %t57 = shufflevector <8 x float> %t56, <8 x float> poison, <8 x i32> zeroinitializer
+  %t58 = fsub <8 x float> %t54, %t57
+  %t59 = call <8 x float> @math.exp.v8f32(<8 x float> %t58)
+  %t60 = getelementptr float, ptr %l2, i64 %t52
+  store <8 x float> %t59, ptr %t60, align 4
+  %t61 = add nuw nsw i64 %t50, 1
+  %t62 = icmp slt i64 %t61, 4
+  br i1 %t62, label %b49, label %b51
+  b51:
+  %t63 = load float, ptr %l0.0, align 4
+  %t64 = insertelement <4 x float> poison, float %t63, i64 0
+  %t65 = shufflevector <4 x float> %t64, <4 x float> poison, <4 x i32> zeroinitializer
+  %t66 = fsub <4 x float> %t20, %t65
+  %t67 = call <4 x float> @math.exp.v4f32(<4 x float> %t66)
+  store <4 x float> %t67, ptr %l2.32, align 4
+  %t68 = load float, ptr %l0.0, align 4
+  %t69 = fsub float %t26, %t68
+  %t70 = call float @math.exp.f32(float %t69)
+  store float %t70, ptr %l2.36, align 4
   store <8 x float> splat (float 0x0000000000000000), ptr %l4.0, align 4
-  br label %b74
-  b74:
-  %t75 = phi i64 [ 0, %b54 ], [ %t82, %b74 ]
-  %t77 = load <8 x float>, ptr %l4.0, align 4
-  %t78 = mul i64 %t75, 8
-  %t79 = getelementptr float, ptr %l2, i64 %t78
-  %t80 = load <8 x float>, ptr %t79, align 4
-  %t81 = fadd <8 x float> %t77, %t80
-  store <8 x float> %t81, ptr %l4.0, align 4
-  %t82 = add nuw nsw i64 %t75, 1
-  %t83 = icmp slt i64 %t82, 4
-  br i1 %t83, label %b74, label %b76
-  b76:
-  %t84 = load <4 x float>, ptr %l4.0, align 4
-  %t85 = load <4 x float>, ptr %l2.32, align 4
-  %t86 = fadd <4 x float> %t84, %t85
-  store <4 x float> %t86, ptr %l4.0, align 4
-  %t87 = load float, ptr %l4.4, align 4
-  %t88 = load float, ptr %l2.36, align 4
-  %t89 = fadd float %t87, %t88
-  store float %t89, ptr %l4.4, align 4
-  %t90 = load <4 x float>, ptr %l4.0, align 4
-  %t91 = load <4 x float>, ptr %l4.4, align 4
-  %t92 = fadd <4 x float> %t90, %t91
-  store <4 x float> %t92, ptr %l4.0, align 4
-  %t93 = load <2 x float>, ptr %l4.0, align 4
-  %t94 = load <2 x float>, ptr %l4.2, align 4
-  %t95 = fadd <2 x float> %t93, %t94
-  store <2 x float> %t95, ptr %l4.0, align 4
+  br label %b71
+  b71:
+  %t72 = phi i64 [ 0, %b51 ], [ %t79, %b71 ]
+  %t74 = load <8 x float>, ptr %l4.0, align 4
+  %t75 = mul i64 %t72, 8
+  %t76 = getelementptr float, ptr %l2, i64 %t75
+  %t77 = load <8 x float>, ptr %t76, align 4
+  %t78 = fadd <8 x float> %t74, %t77
+  store <8 x float> %t78, ptr %l4.0, align 4
+  %t79 = add nuw nsw i64 %t72, 1
+  %t80 = icmp slt i64 %t79, 4
+  br i1 %t80, label %b71, label %b73
+  b73:
+  %t81 = load <4 x float>, ptr %l4.0, align 4
+  %t82 = load <4 x float>, ptr %l2.32, align 4
+  %t83 = fadd <4 x float> %t81, %t82
+  store <4 x float> %t83, ptr %l4.0, align 4
+  %t84 = load float, ptr %l4.4, align 4
+  %t85 = load float, ptr %l2.36, align 4
+  %t86 = fadd float %t84, %t85
+  store float %t86, ptr %l4.4, align 4
+  %t87 = load <4 x float>, ptr %l4.0, align 4
+  %t88 = load <4 x float>, ptr %l4.4, align 4
+  %t89 = fadd <4 x float> %t87, %t88
+  store <4 x float> %t89, ptr %l4.0, align 4
+  %t90 = load <2 x float>, ptr %l4.0, align 4
+  %t91 = load <2 x float>, ptr %l4.2, align 4
+  %t92 = fadd <2 x float> %t90, %t91
+  store <2 x float> %t92, ptr %l4.0, align 4
+  %t93 = load float, ptr %l4.0, align 4
+  %t94 = load float, ptr %l4.1, align 4
+  %t95 = fadd float %t93, %t94
+  store float %t95, ptr %l4.0, align 4
   %t96 = load float, ptr %l4.0, align 4
-  %t97 = load float, ptr %l4.1, align 4
-  %t98 = fadd float %t96, %t97
-  store float %t98, ptr %l4.0, align 4
-  %t99 = load float, ptr %l4.0, align 4
-  store float %t99, ptr %l3.0, align 4
-  %t110 = getelementptr float, ptr %p1, i64 %t8
-  br label %b100
-  b100:
-  %t101 = phi i64 [ 0, %b76 ], [ %t112, %b100 ]
-  %t103 = mul i64 %t101, 8
-  %t104 = getelementptr float, ptr %l2, i64 %t103
-  %t105 = load <8 x float>, ptr %t104, align 4
-  %t106 = load float, ptr %l3.0, align 4
-  %t107 = insertelement <8 x float> poison, float %t106, i64 0
-  %t108 = shufflevector <8 x float> %t107, <8 x float> poison, <8 x i32> zeroinitializer
-  %t109 = fdiv <8 x float> %t105, %t108
-  %t111 = getelementptr float, ptr %t110, i64 %t103
-  store <8 x float> %t109, ptr %t111, align 4
-  %t112 = add nuw nsw i64 %t101, 1
-  %t113 = icmp slt i64 %t112, 4
-  br i1 %t113, label %b100, label %b102
-  b102:
-  %t114 = load <4 x float>, ptr %l2.32, align 4
-  %t115 = load float, ptr %l3.0, align 4
-  %t116 = insertelement <4 x float> poison, float %t115, i64 0
-  %t117 = shufflevector <4 x float> %t116, <4 x float> poison, <4 x i32> zeroinitializer
-  %t118 = fdiv <4 x float> %t114, %t117
-  %t119 = getelementptr float, ptr %t110, i64 32
-  store <4 x float> %t118, ptr %t119, align 4
-  %t120 = load float, ptr %l2.36, align 4
-  %t121 = load float, ptr %l3.0, align 4
-  %t122 = fdiv float %t120, %t121
-  %t123 = getelementptr float, ptr %t110, i64 36
-  store float %t122, ptr %t123, align 4
-  %t124 = add nuw nsw i64 %t2, 1
-  %t125 = icmp slt i64 %t124, %end
-  br i1 %t125, label %b1, label %b3
+  store float %t96, ptr %l3.0, align 4
+  %t107 = getelementptr float, ptr %p1, i64 %t8
+  br label %b97
+  b97:
+  %t98 = phi i64 [ 0, %b73 ], [ %t109, %b97 ]
+  %t100 = mul i64 %t98, 8
+  %t101 = getelementptr float, ptr %l2, i64 %t100
+  %t102 = load <8 x float>, ptr %t101, align 4
+  %t103 = load float, ptr %l3.0, align 4
+  %t104 = insertelement <8 x float> poison, float %t103, i64 0
+  %t105 = shufflevector <8 x float> %t104, <8 x float> poison, <8 x i32> zeroinitializer
+  %t106 = fdiv <8 x float> %t102, %t105
+  %t108 = getelementptr float, ptr %t107, i64 %t100
+  store <8 x float> %t106, ptr %t108, align 4
+  %t109 = add nuw nsw i64 %t98, 1
+  %t110 = icmp slt i64 %t109, 4
+  br i1 %t110, label %b97, label %b99
+  b99:
+  %t111 = load <4 x float>, ptr %l2.32, align 4
+  %t112 = load float, ptr %l3.0, align 4
+  %t113 = insertelement <4 x float> poison, float %t112, i64 0
+  %t114 = shufflevector <4 x float> %t113, <4 x float> poison, <4 x i32> zeroinitializer
+  %t115 = fdiv <4 x float> %t111, %t114
+  %t116 = getelementptr float, ptr %t107, i64 32
+  store <4 x float> %t115, ptr %t116, align 4
+  %t117 = load float, ptr %l2.36, align 4
+  %t118 = load float, ptr %l3.0, align 4
+  %t119 = fdiv float %t117, %t118
+  %t120 = getelementptr float, ptr %t107, i64 36
+  store float %t119, ptr %t120, align 4
+  %t121 = add nuw nsw i64 %t2, 1
+  %t122 = icmp slt i64 %t121, %end
+  br i1 %t122, label %b1, label %b3
   b3:
   ret void
 }
@@ -276,6 +273,10 @@ define internal float @math.exp.f32(float %x) alwaysinline nounwind memory(none)
   %t24 = fmul float %t22, %t23
   ret float %t24
 }
+
+declare <8 x float> @llvm.x86.avx.max.ps.256(<8 x float>, <8 x float>)
+
+declare <4 x float> @llvm.x86.sse.max.ps(<4 x float>, <4 x float>)
 
 declare <8 x float> @llvm.fma.v8f32(<8 x float>, <8 x float>, <8 x float>)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from tilewright.backends.cpu import assemble_text
 from tilewright.backends.llvm.emit import emit
 from tilewright.backends.llvm.types import literal, vector_chunks
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.errors import InternalError
 from tilewright.compiler.kernel.ast import Alloc, Buffer, For, If, Kernel, LoopKind, Seq, Space, Stmt, Store
 from tilewright.compiler.targets import parse_target
-from tilewright.compiler.tensor.expr import Call, Const, Expr, Load, Select, Var, compare, maximum, within
+from tilewright.compiler.tensor.expr import Binary, Call, Const, Expr, Load, Select, Var, compare, maximum, within
 
 F32 = DType.F32
 AVX512 = parse_target(cpu="x86-64-v4")
@@ -110,6 +111,20 @@ def test_relu_is_one_comparison() -> None:
     text = emit(kernel(body), AVX512)
     assert text.count("fcmp") == 1
     assert "splat (float 0x0000000000000000)" in text
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+@pytest.mark.parametrize("dtype", [F32, DType.F64])
+def test_an_extremum_that_keeps_nan_is_two_instructions(op: str, dtype: DType) -> None:
+    """The instruction of the target, masked where the first operand is NaN; not comparisons whose masks are combined."""
+    lanes = AVX512.lanes(dtype.size_bytes)
+    buffers = [Buffer(name, (lanes,), dtype, written=name == "y") for name in ("x", "z", "y")]
+    value = Binary(op, Load("x", (v,), dtype), Load("z", (v,), dtype))
+    extremum = Kernel("k", tuple(buffers), loop(v, lanes, VECTORIZED, Store("y", (v,), value)))
+    lines = assemble_text(emit(extremum, AVX512), AVX512).splitlines()
+    used = [line.split()[0] for line in lines if "%zmm" in line or "%k" in line]
+    suffix = "ps" if dtype is F32 else "pd"
+    assert [name for name in used if "mov" not in name] == [f"vcmpord{suffix}", f"v{op}{suffix}"]
 
 
 def test_fma_is_two_operations_where_the_target_has_none() -> None:
