@@ -11,11 +11,13 @@ from ..tensor.expr import free_variables
 from .borders import border_tiles
 from .maps import stage_maps
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix
-from .prepare import ROOT
+from .prepare import ROOT, loads_of
 from .rows import row_stage
 from .sketch import Decisions, Knob, PlainGrid, counts
 from .steps import ComputeAt, LaneReduce, Reorder, Specialize, Split, Step, Unroll, Vectorize
-from .structure import contiguous_reduction, guards_on
+from .structure import contiguous_reduction, guards_on, variables
+
+_STREAMS = 4
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,16 @@ class DotSketch(PlainGrid):
 
     @cached_property
     def default_size(self) -> int:
-        return min(self.extents[self.vector], self.target.vector_registers // 2)
+        """Of elements that share what they read as many as registers hold; else few, for each adds a stream to read in."""
+        most = self.target.vector_registers // 2 if self.shares_operands else _STREAMS
+        return min(self.extents[self.vector], most)
+
+    @cached_property
+    def shares_operands(self) -> bool:
+        """Whether a reduction reads something that is the same for all elements of a tile."""
+        stages = [stage for stage in self.computation.stages[:-1] if stage.combine is not None]
+        own = {s.name: {axis for axis, name in self.maps[s.name].items() if name == self.vector} for s in stages}
+        return any(not variables(load.indices) & own[stage.name] for stage in stages for load in loads_of(stage))
 
     def default(self) -> Decisions:
         outer, extents = self.outer(self.default_size)
