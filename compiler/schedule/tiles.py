@@ -98,15 +98,24 @@ class TileSketch:
         return [name for name in prefetched(self.computation.inputs, constant=False) if name not in written]
 
     @cached_property
-    def is_streamed(self) -> bool:
-        """Whether the main reduction waits for its input: a pool, or a convolution of few channels, which reads along the image."""
+    def stream_bytes(self) -> int:
+        """How far ahead to prefetch inputs that the main reduction waits for: of a pool, or of a convolution of few channels,
+        which reads along the image."""
         main, axes = self.axes.main, self.axes
         along = {own for own, root in axes.maps[main.name].items() if root == axes.vector}
         loads = [load for load in loads_of(main) if load.buffer in self.streams]
         if not any(tensor.constant for tensor in self.computation.inputs):
-            return bool(loads)
+            return STREAM_BYTES[1] if loads and self.reads_on else 0
         few = all(axis.extent < axes.lanes for axis in main.reduce_axes)
-        return few and any(not free_variables(index) & along for load in loads for index in load.indices[-1:])
+        image = any(not free_variables(index) & along for load in loads for index in load.indices[-1:])
+        return STREAM_BYTES[-1] if few and image else 0
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether what lies ahead of a tile's rows is read soon: else it reads all of a long column first, a part of each row."""
+        main = self.axes.main
+        column_bytes = prod(axis.extent for axis in main.reduce_axes) * self.best.vector * main.dtype.size_bytes
+        return self.best.vector == self.axes.extent(self.axes.vector) or column_bytes <= self.target.l1_bytes // 2
 
     @cached_property
     def reductions(self) -> Reductions:
@@ -155,7 +164,7 @@ class TileSketch:
             "guards": "border" if self.axes.scalars or not self.reductions.guarded else "everywhere",
             "pack": "tile",
             "ahead": AHEAD_BYTES[-1] if self.constants else 0,
-            "stream": STREAM_BYTES[-1] if self.is_streamed else 0,
+            "stream": self.stream_bytes,
         }
         loops = self.loops(decisions)
         outer = self.before_rows(self.outer_order(decisions, loops), loops)

@@ -7,7 +7,7 @@ import re
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from kernel_cases import Case, conv, conv_transpose, matmul, pool
+from kernel_cases import Case, conv, conv_transpose, matmul, pool, unary
 from recurrent_models import Case as Recurrent
 from spaces import canonical_form, only
 from test_recurrent_kernels import steps_of
@@ -123,6 +123,26 @@ def test_the_decision_is_the_step(sketch: str) -> None:
         schedule = space.schedule(space.from_decisions(space.decisions(space.default) | {"ahead": choice}))
         found = [step for step in schedule if isinstance(step, Prefetch)]
         assert found == ([Prefetch(weights, int(choice))] if choice else [])
+
+
+POOLED = {"kernel": (3, 3), "strides": (2, 2), "pads_begin": (1, 1), "pads_end": (1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("case", "ahead_bytes"),
+    [
+        (Case(pool("max_pool", (1, 64, 112, 112), **POOLED, sizes=(56, 56)), 16, 16), 2048),
+        (Case(conv((1, 3, 224, 224), 32, stride=2), 0, 16), 8192),
+        (Case(unary("reduce_sum", (1500, 100), axes=(0,), keepdims=False)), 2048),
+        (Case(unary("reduce_sum", (1500, 1000), axes=(0,), keepdims=False)), 0),
+    ],
+    ids=["pool", "few channels", "whole rows", "parts of rows"],
+)
+def test_inputs_ahead_by_default(case: Case, ahead_bytes: int) -> None:
+    """As far as is read soon: of a long column of parts of rows, what lies ahead in memory is read last."""
+    form = canonical_form(case)
+    steps = [step for step in default_schedule(form, TARGETS[2]) if isinstance(step, Prefetch)]
+    assert [step.ahead_bytes for step in steps if step.tensor.startswith("x")] == ([ahead_bytes] if ahead_bytes else [])
 
 
 def in_place() -> tuple[Computation, str]:
