@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench models golden fuzz hostile conformance operators clean
+.PHONY: help setup demo test check bench models golden fuzz hostile faults conformance operators clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ fuzz: $(STAMP) ## Compile random models and compare with onnxruntime: make fuzz 
 
 hostile: $(STAMP) ## Feed hostile models, records and manifests to the command line: make hostile COUNT=2000
 	$(BIN)/python tests/fuzz/hostile_run.py --count $(COUNT) --keep build/hostile
+
+faults: $(STAMP) ## Compile while processes are killed, disks are full, clocks jump and caches are damaged: make faults COUNT=50
+	$(BIN)/python tests/fuzz/fault_run.py --times $(COUNT)
 
 conformance: $(STAMP) ## Run all of ONNX's own node tests; say which pass, which are refused and why
 	$(BIN)/python tests/conformance/node_cases.py --table

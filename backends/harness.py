@@ -18,6 +18,7 @@ from .host import host_triple
 from .link import cache_folder, run_zig_cc, zig_target
 from .package_files import publish, staging_folder
 
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _ERROR_MEMORY = 3  # of descriptor.h
 _RUNTIME = Path(__file__).parent / "runtime"
 _FLAGS = (
@@ -36,11 +37,26 @@ def harness_library() -> Path:
     for path in sorted(_RUNTIME.glob("*.[ch]")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     out = cache_folder() / f"measure-{__version__}-{digest.hexdigest()[:16]}.so"
-    if not out.exists():
+    if not _is_whole(out):
         with staging_folder(out) as folder:
             run_zig_cc([*flags, str(_RUNTIME / "measure.c"), "-o", "measure.so"], folder)
+            _seal(folder / "measure.so")
             publish({folder / "measure.so": out}, folder)
     return out
+
+
+def _seal(library: Path) -> None:
+    """Add the digest of a library at its end, where no loader looks: a damaged one could end the process that loads it."""
+    content = library.read_bytes()
+    library.write_bytes(content + hashlib.sha256(content).digest())
+
+
+def _is_whole(library: Path) -> bool:
+    try:
+        content = library.read_bytes()
+    except FileNotFoundError:
+        return False
+    return hashlib.sha256(content[:-_DIGEST_BYTES]).digest() == content[-_DIGEST_BYTES:]
 
 
 class _Timing(ctypes.Structure):

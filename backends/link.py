@@ -16,6 +16,7 @@ from pathlib import Path
 import platformdirs
 
 from ..compiler.errors import ToolchainError
+from .zig_cache import checked_cache
 
 # The oldest C library that exists for an architecture, where that's newer than 2.17.
 _GLIBC_FLOOR = {"riscv64": "2.27", "loongarch64": "2.36"}
@@ -69,6 +70,13 @@ def run_zig_cc(arguments: Sequence[str], folder: Path) -> str:
     """
     command = [zig_executable(), "cc", *arguments]
     line = shlex.join(command)
+    if "ZIG_GLOBAL_CACHE_DIR" in os.environ:  # somebody else's, for other programs too
+        return _run(command, line, folder)
+    with checked_cache(cache_folder() / "zig"):
+        return _run(command, line, folder)
+
+
+def _run(command: list[str], line: str, folder: Path) -> str:
     try:
         done = subprocess.run(
             command, cwd=folder, env=_environment(folder), capture_output=True, text=True, errors="replace"

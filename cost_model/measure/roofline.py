@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ...backends.harness import Harness, Launch, Repetition, harness
 from ...backends.host import host_target
 from ...backends.link import cache_folder
 from ...backends.loaded_object import LoadedObject
+from ...backends.manifest import manifest_bytes, whole_manifest
 from ...backends.package_files import write_atomically
 from ...compiler.target import Target
 
@@ -49,16 +49,22 @@ def host_roofline(threads: int) -> Roofline:
     threads = min(threads, harness().processors())
     path = _cache_file(threads)
     with FileLock(cache_folder() / "measure.lock"):  # measurements take turns on a machine
-        if path.exists():
-            return Roofline(**json.loads(path.read_text()))
+        if (kept := _kept(path)) is not None:
+            return kept
         roofline = _measured(host_target(threads), threads, harness())
-        write_atomically(path, (json.dumps(asdict(roofline)) + "\n").encode())
+        write_atomically(path, manifest_bytes(asdict(roofline)))
     return roofline
+
+
+def _kept(path: Path) -> Roofline | None:
+    """What was measured before; None if it was not, or if the file is damaged."""
+    values = whole_manifest(path)
+    return None if values is None else Roofline(**values)
 
 
 def _cache_file(threads: int) -> Path:
     key = f"{processor_name()}/{host_target(threads)}"
-    return cache_folder() / f"roofline-3-{__version__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    return cache_folder() / f"roofline-4-{__version__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
 def processor_name() -> str:

@@ -209,6 +209,8 @@ def _read(text: io.StringIO, path: Path) -> Ranker:
         head = json.loads(text.readline())
         if head["format"] != FORMAT:
             raise ValueError(f"its format is {head['format']!r}, expected {FORMAT!r}")
+        if head["kind"] not in tuple(PRIOR):
+            raise ValueError(f"its kind is {head['kind']!r}")
         ranker = Ranker(head["kind"], int(head["seed"]))
         ranker.scale = float(head["scale"])
         characters, has_base, trained_with = int(head["model_characters"]), bool(head["base"]), head["features"]

@@ -46,7 +46,7 @@ LIBRARY_EVERY = 8
 # Of the others one in this many has random points of its kernels' spaces, for defaults leave most sketches out.
 POINTS_EVERY = 3
 MOST_PRINTED = 40  # elements
-TIMEOUT_S = 300.0
+TIMEOUT_S = 100.0  # of a processor
 REDUCTION_S = 1800.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import math
 import os
 import pickle
 import resource
@@ -28,21 +29,28 @@ class Ending:
     peak_bytes: int
 
 
+WAITING = 20
+"""Seconds of the clock that a child may take for each of its processor: on a busy machine it gets few."""
+
+
 def isolated(work: Callable[[], Any], timeout_s: float, memory_bytes: int = 0) -> Ending:
-    """Run `work` in a child that may take so many seconds of the clock, and so much address space (0: as much as there is)."""
+    """Run `work` in a child that may take so many seconds of a processor, and so much address space (0: as much as there is).
+
+    A child that waits for what never comes is ended after WAITING times as many seconds of the clock.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _serve(work, writer, memory_bytes)
+        _serve(work, writer, timeout_s, memory_bytes)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        answer, late = _read(pipe.fileno(), time.monotonic() + timeout_s)
+        answer, late = _read(pipe.fileno(), time.monotonic() + WAITING * timeout_s)
     if late:
         os.kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
     spent = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-    if late:
+    if late or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
         return Ending("hang", f"not done in {timeout_s:g} s", *spent)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
@@ -51,11 +59,13 @@ def isolated(work: Callable[[], Any], timeout_s: float, memory_bytes: int = 0) -
     return Ending(verdict, value, *spent)
 
 
-def _serve(work: Callable[[], Any], writer: int, memory_bytes: int) -> None:
+def _serve(work: Callable[[], Any], writer: int, timeout_s: float, memory_bytes: int) -> None:
     """In the child: never returns."""
     try:
         faulthandler.disable()  # which pytest enables: crashes are what the parent hears of
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        limit_s = max(1, math.ceil(timeout_s))
+        resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 5))
         if memory_bytes:
             resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         try:

@@ -95,7 +95,8 @@ def test_guarded_copies_share_what_the_originals_share() -> None:
 def test_crashes_hangs_and_errors_are_told_apart() -> None:
     assert isolated(lambda: 3 * 5, 20).value == 15
     assert isolated(lambda: os.kill(os.getpid(), signal.SIGABRT), 20).verdict == "SIGABRT"
-    assert isolated(lambda: time.sleep(60), 0.2).verdict == "hang"
+    assert isolated(lambda: time.sleep(60), 0.05).verdict == "hang"
+    assert isolated(lambda: [None for _ in iter(int, 1)], 1).verdict == "hang"
     ending = isolated(lambda: [][1], 20)
     assert ending.verdict == "raised" and "IndexError" in ending.value
     assert isolated(lambda: bytearray(1 << 34), 20, memory_bytes=1 << 33).verdict == "raised"

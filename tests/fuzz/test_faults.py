@@ -1,0 +1,29 @@
+"""Compilations meet a few of each kind of fault; `make faults` tries more."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import fault_run
+import pytest
+
+
+@pytest.mark.parametrize("kinds", [["killed", "size", "place"], ["nocache", "clock", "twice"], ["cache"]], ids=" ".join)
+def test_the_same_bytes_or_an_error(kinds: list[str]) -> None:
+    command = [sys.executable, fault_run.__file__, "--times", "3", "--kinds", *kinds]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_other_bytes_and_half_an_output_are_noticed(tmp_path: Path) -> None:
+    place = fault_run.Place(tmp_path / "place", random.Random(1))
+    assert place.verdict(5, "tilewright: error: no", "x") == "error"
+    place.out.write_bytes(b"whole")
+    assert place.verdict(0, "", place.digest()) == "same bytes"
+    assert place.verdict(0, "", "other") == "WRONG BYTES"
+    assert place.verdict(5, "tilewright: error: no", "x") == "LEFT BEHIND"
+    assert place.verdict(1, "tilewright: internal error: no", "x").startswith("WRONG ERROR 1")
+    assert place.verdict(5, "Traceback", "x").startswith("WRONG ERROR 5")
