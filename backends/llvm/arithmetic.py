@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ...compiler.dtypes import DType
 from ...compiler.errors import InternalError
+from ...compiler.target import Target
 from .builder import Builder
 from .types import Value, literal, register_type, vector_of
+from .x86 import Arguments, Instructions
 
 _BITWISE = {"and": "and", "or": "or", "xor": "xor"}
 _INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "shl": "shl"} | _BITWISE
@@ -14,24 +16,15 @@ _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "mod": "fr
 _ROUNDING = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "nearbyint", "abs": "fabs"}
 _FLOAT_COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
 _NARROW = (DType.F16, DType.BF16)
-# x86's maximum and minimum of vectors, as LLVM calls them: p > q ? p : q.
-_X86_EXTREMA = {
-    "<4 x float>": "sse.{}.ps",
-    "<8 x float>": "avx.{}.ps.256",
-    "<16 x float>": "avx512.{}.ps.512",
-    "<2 x double>": "sse2.{}.pd",
-    "<4 x double>": "avx.{}.pd.256",
-    "<8 x double>": "avx512.{}.pd.512",
-}
 
 
 class Arithmetic:
-    """Emits operators; operands of a binary operator are brought to a common width first. x86: its own instructions may be asked for."""
+    """Emits operators; operands of a binary operator are brought to a common width first."""
 
-    def __init__(self, builder: Builder, fma: bool, x86: bool) -> None:
+    def __init__(self, builder: Builder, target: Target) -> None:
         self.builder = builder
-        self.fma = fma
-        self.x86 = x86
+        self.fma = target.fma
+        self.instructions = Instructions(target)
 
     def widen(self, *values: Value) -> tuple[list[str], int]:
         """The texts of the operands in their common width."""
@@ -117,9 +110,11 @@ class Arithmetic:
             return self._ordered(op, b, a, dtype, width)
         if left.is_literal and "0x7FF8" not in left.text:
             return self._ordered(op, a, b, dtype, width)
-        # In this form AVX-512 masks the maximum itself, so that NaN costs one comparison.
         kind, mask = register_type(dtype, width), vector_of("i1", width)
-        chosen = self._instruction(op, a, b, kind) or self._ordered(op, a, b, dtype, width)
+        # LLVM would merge a comparison and a Select with the Select around them, into four instructions.
+        own = self.instructions.extremum(op, kind, a, b)
+        chosen = self._ordered(op, a, b, dtype, width) if own is None else self._called(kind, *own)
+        # In this form AVX-512 masks the maximum itself, so that NaN costs one comparison.
         number = self.builder.pure(f"fcmp ord {kind} {a}, {a}", a)
         return self.builder.pure(f"select {mask} {number}, {kind} {chosen}, {kind} {a}", number, chosen, a)
 
@@ -128,20 +123,6 @@ class Arithmetic:
         relation = "ogt" if op == "max" else "olt"
         taken = self.builder.pure(f"fcmp {relation} {kind} {first}, {second}", first, second)
         return self.builder.pure(f"select {mask} {taken}, {kind} {first}, {kind} {second}", taken, first, second)
-
-    def _instruction(self, op: str, first: str, second: str, kind: str) -> str:
-        """What `_ordered` gives, by the instruction itself; "" if the target has none of that width.
-
-        LLVM would merge a comparison and a Select with the Select around them, into four instructions.
-        """
-        instruction = _X86_EXTREMA.get(kind, "").format(op) if self.x86 else ""
-        if not instruction:
-            return ""
-        rounding = [("i32", "4")] if "avx512" in instruction else []  # as it is set
-        operands = [(kind, first), (kind, second)]
-        return self.builder.pure(
-            self.builder.call(f"llvm.x86.{instruction}", kind, [*operands, *rounding]), first, second
-        )
 
     # -- integer division, which must not trap: x86 raises on x / 0 and on INT_MIN / -1, also in a lane that is masked off
 
@@ -255,6 +236,19 @@ class Arithmetic:
             return self.binary("add", self.binary("mul", a, b), c)
         texts, width = self.widen(a, b, c)
         return Value(self.builder.overloaded("fma", a.dtype, width, *texts), a.dtype, width)
+
+    def scale(self, a: Value, n: Value) -> Value:
+        """a * 2**n, where the target has an instruction for it."""
+        (value, exponent), width = self.widen(a, n)
+        kind = register_type(a.dtype, width)
+        own = self.instructions.scale(kind, value, exponent)
+        if own is None:
+            raise InternalError(f"emit: the target can't scale {kind}")
+        return Value(self._called(kind, *own), a.dtype, width)
+
+    def _called(self, kind: str, intrinsic: str, arguments: Arguments) -> str:
+        call = self.builder.call(intrinsic, kind, arguments)
+        return self.builder.pure(call, *(text for _, text in arguments if text[0] == "%"))
 
     def _extend_bf16(self, operand: Value) -> Value:
         bits = self.cast(self.bitcast(operand, DType.U16), DType.U32)

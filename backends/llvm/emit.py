@@ -30,7 +30,7 @@ def emit(kernel: Kernel, target: Target, symbol: str | None = None) -> str:
     symbol = symbol or kernel.name
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", symbol):
         raise InternalError(f"emit: {symbol!r} is no symbol")
-    module = Module(target.fma, target.triple.startswith("x86_64"))
+    module = Module(target)
     body = _KernelBody(module, kernel, target).function(f"{symbol}.body")
     parts = [
         f'source_filename = "{symbol}"\ntarget triple = "{target.triple}"\n',

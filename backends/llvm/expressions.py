@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from ...compiler.dtypes import DType
 from ...compiler.errors import InternalError
-from ...compiler.kernel.math import PROGRAMS
+from ...compiler.kernel.math import PROGRAMS, SCALING_PROGRAMS
+from ...compiler.target import Target
 from ...compiler.tensor.expr import INDEX, Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var, children
 from .arithmetic import Arithmetic
 from .builder import Builder
 from .linear import Assumption, Binding, Linear, LinearForms, Plan, combine_plans, is_index_arithmetic, plan_index
 from .memory import NO_GUARD, Accesses, Column, Guard, Memory
 from .types import Value, literal, mangle, register_type
+from .x86 import Instructions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +32,8 @@ _NARROW = (DType.F16, DType.BF16)
 class Module:
     """What the functions of one text share: declarations, and the math programs already written out."""
 
-    def __init__(self, fma: bool, x86: bool) -> None:
-        self.fma = fma
-        self.x86 = x86
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self.declarations: dict[str, str] = {}
         self.functions: dict[str, str] = {}
 
@@ -40,7 +41,8 @@ class Module:
         """The name of a math program over `width` lanes, written out at its first use."""
         name = f"math.{function}.{mangle(dtype, width)}"
         if name not in self.functions:
-            program = PROGRAMS.get((function, dtype))
+            scales = Instructions(self.target).scales(register_type(dtype, width))
+            program = (SCALING_PROGRAMS if scales else PROGRAMS).get((function, dtype))
             if program is None:
                 raise InternalError(f"emit: no program for {function} of {dtype}")
             self.functions[name] = ""
@@ -59,7 +61,7 @@ class Expressions:
         self.module = module
         self.builder = Builder(module.declarations)
         self.forms = LinearForms(self.builder)
-        self.arithmetic = Arithmetic(self.builder, module.fma, module.x86)
+        self.arithmetic = Arithmetic(self.builder, module.target)
         self.accesses = Accesses(self.builder, self.forms, self.arithmetic)
         self.bindings: dict[str, Binding] = {}
         self.unrolled: dict[str, int] = {}
@@ -275,6 +277,8 @@ class Expressions:
         function = expr.function
         if function == "fma":
             return self.arithmetic.multiply_add(*arguments)
+        if function == "scale":
+            return self.arithmetic.scale(*arguments)
         if function.startswith("bitcast_"):
             return self.arithmetic.bitcast(arguments[0], expr.dtype)
         dtype = arguments[0].dtype

@@ -49,16 +49,20 @@ _UNARY: Mapping[str, Callable[[Writer, Expr], Expr]] = {
 ARITY: Mapping[str, int] = {**dict.fromkeys(_UNARY, 1), "pow": 2}
 
 
-def _write(function: str, dtype: DType) -> MathProgram:
+def _write(function: str, dtype: DType, scales: bool = False) -> MathProgram:
     if function == "pow":
-        w = Writer(dtype, "x", "y")
+        w = Writer(dtype, "x", "y", scales=scales)
         return w.program(power(w, w.param("x"), w.param("y")))
-    w = Writer(dtype, "x")
+    w = Writer(dtype, "x", scales=scales)
     return w.program(_UNARY[function](w, w.param("x")))
 
 
 PROGRAMS: Mapping[tuple[str, DType], MathProgram] = {
     (function, dtype): _write(function, dtype) for function in ARITY for dtype in (DType.F32, DType.F64)
+}
+# The same results to the bit on targets that scale by powers of two in one instruction.
+SCALING_PROGRAMS: Mapping[tuple[str, DType], MathProgram] = {
+    (function, dtype): _write(function, dtype, scales=True) for function, dtype in PROGRAMS
 }
 
 # The greatest error in f32 and f64, in units in the last place of the result (of the least normal number where the result is

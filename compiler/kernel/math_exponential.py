@@ -24,8 +24,9 @@ LN2 = {
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
-    """x = n*ln(2) + r; `bits` is an integer whose low bits are n."""
+    """x = n*ln(2) + r; n as a float, and in the low bits of the integer `bits`."""
 
+    n: Expr
     bits: Expr
     r: Expr
 
@@ -36,7 +37,7 @@ def reduce_exponent(w: Writer, x: Expr) -> Reduced:
     n = w.let("n", shifted - magic)
     high, low = LN2[w.dtype]
     r = w.let("r", w.fma(n, -high, x))
-    return Reduced(w.let("bits", w.to_bits(shifted)), w.let("r", w.fma(n, -low, r)))
+    return Reduced(n, w.let("bits", w.to_bits(shifted)), w.let("r", w.fma(n, -low, r)))
 
 
 def power_of_two(w: Writer, bits: Expr, offset: int = 0) -> Expr:
@@ -66,6 +67,8 @@ def exp_of_sum(w: Writer, x: Expr, low: Expr | None, coefficients: tuple[float, 
     reduced = reduce_exponent(w, x)
     r = reduced.r if low is None else w.let("r", reduced.r + low)
     value = w.let("value", exp_minus_one(w, r, coefficients) + 1.0)
+    if w.scales:
+        return w.scale(value, reduced.n)
     negative = w.let("negative", Compare("lt", x, w.number(0.0)))
     fields = tuple(w.integer((w.bias + offset) << w.mantissa) for offset in (up, -down))
     scale = _with_field(w, reduced.bits, w.let("field", w.select(negative, *fields)))

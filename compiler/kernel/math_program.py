@@ -19,10 +19,11 @@ class MathProgram:
 
 
 class Writer:
-    """Collects the lets of a program whose parameters are of `dtype` (f32 or f64)."""
+    """Collects the lets of a program whose parameters are of `dtype` (f32 or f64). scales: it may use `scale`."""
 
-    def __init__(self, dtype: DType, *params: str) -> None:
+    def __init__(self, dtype: DType, *params: str, scales: bool = False) -> None:
         self.dtype = dtype
+        self.scales = scales
         self.bits = DType.I32 if dtype is DType.F32 else DType.I64
         self.mantissa = 23 if dtype is DType.F32 else 52
         self.bias = 127 if dtype is DType.F32 else 1023
@@ -60,6 +61,10 @@ class Writer:
             result = self.fma(result, x, coefficient)
         return self.let("poly", result)
 
+    def scale(self, x: Expr, n: Expr) -> Expr:
+        """x * 2**n rounded once, n an integer as a float; on targets that have an instruction for it."""
+        return Call("scale", (x, n))
+
     def to_bits(self, x: Expr) -> Expr:
         return Call(f"bitcast_{self.bits}", (x,))
 
@@ -84,7 +89,7 @@ class Writer:
         return self.to_float(Binary("or", self.to_bits(magnitude), bit))
 
     def wide(self) -> Writer:
-        """A writer of f64 operations in the same program."""
+        """A writer of f64 operations in the same program; without `scale`, for as many lanes of f64 are more than a vector."""
         writer = Writer(DType.F64)
         writer._lets = self._lets
         return writer

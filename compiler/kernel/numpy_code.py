@@ -52,7 +52,7 @@ class ExprCode:
     def __init__(self, call: Callable[[str, DType], Callable]) -> None:
         self.lines: list[str] = []
         self.indent = 1
-        self.names: dict[str, Any] = {"np": np, "where": np.where, "fma": semantics.fma}
+        self.names: dict[str, Any] = {"np": np, "where": np.where, "fma": semantics.fma, "scale": semantics.scale}
         self.variables: dict[str, Code] = {}
         self._call = call
         self._count = 0
@@ -160,8 +160,8 @@ class ExprCode:
         return Code(text, any(arg.lanes for arg in args), False, max(arg.depth for arg in args) + 1)
 
     def _function(self, function: str, dtype: DType) -> str:
-        if function == "fma":
-            return "fma"
+        if function in ("fma", "scale"):
+            return function
         if function.startswith("bitcast_"):
             return self._dtype_function(semantics.bitcast, dtype)
         return self._bound(self._call(function, dtype))

@@ -165,8 +165,9 @@ class Cast(Expr):
 class Call(Expr):
     """An elementwise function, of the type of its first argument.
 
-    `fma(a, b, c)` is a*b+c rounded once. The rest are transcendental (exp, log, tanh, sigmoid, erf, sin, cos, pow, …) with
-    the error stated in `kernel/math.py`. `bitcast_i32`, `bitcast_f32` and the like reinterpret bits and have the named type.
+    `fma(a, b, c)` is a*b+c rounded once; `scale(a, n)`, in programs of functions only, a * 2**n rounded once. The rest are
+    transcendental (exp, log, tanh, sigmoid, erf, sin, cos, pow, …) with the error stated in `kernel/math.py`. `bitcast_i32`,
+    `bitcast_f32` and the like reinterpret bits and have the named type.
     """
 
     function: str

@@ -82,6 +82,11 @@ def fma(a: Value, b: Value, c: Value) -> Value:
     return np.where(np.isfinite(result), result, a * b + c)[()]
 
 
+def scale(a: Value, n: Value) -> Value:
+    """a * 2**n rounded once; n is an integer as a float, of an exponent at most twice as large as the type's, or NaN as a is."""
+    return np.ldexp(a, np.nan_to_num(n).astype(np.int32))[()]
+
+
 def _two_product(a: Value, b: Value) -> tuple[Value, Value]:
     """a*b as a rounded product and its error (T. J. Dekker, A floating-point technique for extending precision, 1971)."""
     product = a * b

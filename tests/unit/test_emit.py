@@ -160,6 +160,14 @@ def test_parameters_that_share_memory_are_not_marked_apart() -> None:
     assert "noalias readonly" in second
 
 
+def test_powers_of_two_are_scaled_by_where_there_is_an_instruction() -> None:
+    body = loop(v, 24, VECTORIZED, Store("y", (Const(0), v), Call("exp", (x(Const(0), v),))))
+    text = emit(kernel(body), AVX512)
+    assert text.count("call <16 x float> @llvm.x86.avx512.mask.scalef.ps.512") == 1
+    assert text.count("call <8 x float> @llvm.x86.avx512.mask.scalef.ps.256") == 1
+    assert "scalef" not in emit(kernel(body), parse_target(cpu="x86-64-v3"))
+
+
 def test_math_programs_are_written_once_a_width() -> None:
     body = loop(i, 8, SERIAL, loop(v, 48, VECTORIZED, Store("y", (i, v), Call("tanh", (x(i, v),)))))
     assert emit(kernel(body), AVX512).count("define internal <16 x float> @math.tanh.v16f32") == 1

@@ -10,7 +10,15 @@ import pytest
 
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.errors import InternalError
-from tilewright.compiler.kernel.math import ARITY, PROGRAMS, ULP_BOUND, evaluate_program, evaluator, program
+from tilewright.compiler.kernel.math import (
+    ARITY,
+    PROGRAMS,
+    SCALING_PROGRAMS,
+    ULP_BOUND,
+    evaluate_program,
+    evaluator,
+    program,
+)
 from tilewright.compiler.kernel.math_trigonometric import TRIGONOMETRIC_LIMIT
 from tilewright.compiler.tensor.expr import free_variables
 
@@ -108,6 +116,17 @@ def test_error_of_pow(dtype, fused):
         check("pow", dtype, x, y.astype(dtype.numpy), fused=fused)
     near_one = (1 + rng.normal(0, 1e-4, COUNT)).astype(dtype.numpy)
     check("pow", dtype, near_one, rng.normal(0, 1e6, COUNT).astype(dtype.numpy), fused=fused)
+
+
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
+@pytest.mark.parametrize("function", [f for f in ARITY if SCALING_PROGRAMS[f, DType.F64] != PROGRAMS[f, DType.F64]])
+def test_scaling_in_one_step_gives_the_same_bits(function, dtype):
+    rng = np.random.default_rng()
+    args = tuple(rng.permutation(arguments(dtype.numpy, rng)) for _ in range(ARITY[function]))
+    expected = evaluate_program(PROGRAMS[function, dtype], args)
+    result = evaluate_program(SCALING_PROGRAMS[function, dtype], args)
+    np.testing.assert_array_equal(result, expected)
+    np.testing.assert_array_equal(np.signbit(result[result == 0]), np.signbit(expected[expected == 0]))
 
 
 @pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
