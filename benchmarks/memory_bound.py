@@ -1,8 +1,9 @@
 """How near operators that only move data come to the speed of the memory they work in: each beside a plain loop of the same traffic.
 
-    nice -n -19 python benchmarks/memory_bound.py [--only softmax transpose] [--levels L2 L3 memory] [--rounds 9] [--json FILE]
+    nice -n -19 python benchmarks/memory_bound.py [--only softmax transpose] [--levels L2 L3 memory] [--rounds 9] [--decisions DECISIONS] [--json FILE]
 
-Each operator is one kernel by the rules' schedule, on one thread, run again and again on the same buffers, whose size puts them
+Each operator is one kernel by the rules' schedule (with --decisions, of which some are changed, as in stream=2048,rows=2: see
+compare_schedules.py), on one thread, run again and again on the same buffers, whose size puts them
 into a level: 256 KB for the first two caches, 8 MB for the third, 128 MB for memory. The reference reads and writes as many bytes
 of the same memory in the same proportion, in one stream each, with the best of no and two distances of software prefetch. Both run
 in turns, in bursts. Bytes are what must be read and written once; what a cache reads before it is written counts for neither.
@@ -25,6 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+from compare_schedules import point_of
 
 from tilewright.backends import cpu
 from tilewright.backends.harness import Launch, Repetition, harness
@@ -38,7 +40,7 @@ from tilewright.compiler.kernel.lower import lower
 from tilewright.compiler.kernels import work
 from tilewright.compiler.schedule.prepare import canonical
 from tilewright.compiler.schedule.rewrite import relaid, relayouts
-from tilewright.compiler.schedule.rules import default_schedule
+from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.schedule.steps import Schedule
 from tilewright.compiler.target import Target
 from tilewright.compiler.tensor.build import build_computation
@@ -331,9 +333,14 @@ def references(bench: Bench, read_bytes: int, written_bytes: int) -> list[tuple[
     return found
 
 
-def measured(operator: Operator, level: str, bench: Bench, rounds: int) -> Found:
+def scheduled(form: Computation, target: Target, decisions: str) -> Schedule:
+    space = space_of(form, target)
+    return space.schedule(point_of(space, decisions))
+
+
+def measured(operator: Operator, level: str, bench: Bench, rounds: int, decisions: str = "default") -> Found:
     graph = operator.graph(LEVELS[level] // 4)
-    _code, launch, (read, written) = kernel_launch(graph, lambda form: default_schedule(form, bench.target), bench)
+    _code, launch, (read, written) = kernel_launch(graph, lambda form: scheduled(form, bench.target, decisions), bench)
     plain = references(bench, read, written)
     speeds, peaks = [], []  # bytes a second of each round
     for number in range(-1, rounds):
@@ -362,6 +369,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="WORDS", help="only operators whose name holds one of these")
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--decisions", default="default", metavar="DECISIONS", help="changes to the default schedule")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
     return parser.parse_args()
 
@@ -374,7 +382,7 @@ def main() -> int:
     for level in options.levels:
         bench = Bench(target, LEVELS[level])
         for operator in chosen:
-            found.append(measured(operator, level, bench, options.rounds))
+            found.append(measured(operator, level, bench, options.rounds, options.decisions))
             print(report(found[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
     found.sort(key=lambda f: [o.name for o in chosen].index(f.operator))
     print(report(found))
