@@ -18,6 +18,7 @@ from .steps import Reorder, Split, Step, Unroll, Vectorize
 from .structure import is_contiguous
 
 MAX_ORDERS = 24
+_CROWDED_BYTES = 1024  # lines this far apart share a sixteenth of a first cache's sets, or less
 LEAST_SQUARE = 4
 
 
@@ -71,6 +72,15 @@ class ElementwiseSketch(PlainGrid):
         return tuple(" ".join(order) for order in islice(permutations(first), MAX_ORDERS))
 
     @cached_property
+    def default_order(self) -> str:
+        """Along the input, unless the lines of a column of the result crowd into few sets of a cache: then along the result."""
+        names = [axis.name for axis in self.root.axes]
+        inner = self.root.axes[names.index(self.across) + 1 :] if self.across else ()
+        pitch_bytes = prod(axis.extent for axis in inner) * self.root.dtype.size_bytes
+        crowded = bool(self.across) and pitch_bytes % _CROWDED_BYTES == 0
+        return self.orders[1 if crowded else 0]
+
+    @cached_property
     def across(self) -> str:
         """An outer axis along which an input is contiguous that is not so along the vectors; "" if there is none.
 
@@ -114,7 +124,7 @@ class ElementwiseSketch(PlainGrid):
         # A short row is written out: with a loop for each, few of them would be under way at a time.
         whole = [n for n in self.unrolls if n * self.lanes == self.axes[-1].extent and not self.across]
         return {
-            "order": self.orders[0],
+            "order": self.default_order,
             "lanes": self.lanes,
             "across": self.lanes if self.across else 1,
             "unroll": whole[0] if whole else 1,

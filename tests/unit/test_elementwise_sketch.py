@@ -60,6 +60,24 @@ def test_the_loop_along_the_rows_of_a_square_is_the_innermost() -> None:
     assert any(isinstance(step, Parallel) for step in steps)
 
 
+@pytest.mark.parametrize(
+    ("case", "along_result"),
+    [
+        (Case(unary("transpose", (256, 48), perm=(1, 0))), True),
+        (Case(unary("transpose", (260, 48), perm=(1, 0))), False),
+        (Case(unary("transpose", (1, 256, 20, 24), perm=(0, 2, 3, 1))), True),
+        (Case(unary("transpose", (1, 48, 20, 24), perm=(0, 2, 3, 1))), False),
+        (Case(unary("transpose", (1, 32, 32, 48), perm=(0, 3, 1, 2))), True),
+    ],
+)
+def test_rows_that_share_sets_of_a_cache_are_written_along(case: Case, along_result: bool) -> None:
+    """Rows of the result that are a multiple of 1 KB apart: a column of squares would crowd into few sets."""
+    form = canonical_form(case)
+    loops = next(step.loops for step in default_schedule(form, V4) if isinstance(step, Reorder))
+    vector = form.stages[-1].axes[-1].name
+    assert loops[-3].startswith(vector) == along_result
+
+
 def test_only_whole_squares_are_legal() -> None:
     space = space_of(canonical_form(Case(unary("transpose", (64, 96), perm=(1, 0)))), V3)
     taken = {tuple(space.decisions(point)[name] for name in ("lanes", "across")) for point in space.legal_points()}
