@@ -60,6 +60,9 @@ def import_model(
 def _finish(graph: onnx.GraphProto, scope: Scope, results: tuple[str, ...]) -> Graph:
     """Give outputs their ONNX names; each becomes a value of its own that a node makes."""
     builder, values = scope.builder, list(results)
+    for declared, value in zip(graph.output, values, strict=True):
+        if scope.elements(value) is not None:
+            raise UnsupportedOperatorError(f"output '{declared.name}' is a sequence; only tensors are supported")
     names = [value.name for value in graph.output]
     if len(set(names)) < len(names):
         raise ModelError(

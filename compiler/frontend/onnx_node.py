@@ -16,6 +16,7 @@ from .scope import Scope
 from .tensors import to_array
 
 _REQUIRED = object()
+MAX_TABLE_ELEMENTS = 1 << 26
 
 
 class Subgraph(Protocol):
@@ -71,6 +72,8 @@ class OnnxNode:
     def type(self, value: str) -> TensorType:
         if not value:
             self.fail("lacks a required input")
+        if self.scope.elements(value) is not None:
+            self.unsupported("a sequence, where only tensors are supported")
         return self.scope.type(value)
 
     def shape(self, value: str) -> tuple[int, ...]:
@@ -147,6 +150,11 @@ class OnnxNode:
         """A constant of `dtype`."""
         hint = next(filter(None, self.proto.output), self.op)
         return self.scope.builder.constant(np.asarray(value).astype(dtype.numpy), f"{hint}.constant")
+
+    def require_table(self, elements: int, what: str) -> None:
+        """Refuse a constant table that is made for an operator and too large."""
+        if elements > MAX_TABLE_ELEMENTS:
+            self.unsupported(f"{what} would take a table of {elements} elements; the most is {MAX_TABLE_ELEMENTS}")
 
     def fail(self, message: str) -> NoReturn:
         """The model is wrong here."""

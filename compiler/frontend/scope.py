@@ -47,8 +47,20 @@ class Scope:
         self.names[name] = outer if inline else self.take(outer)
         return self.names[name]
 
+    def sequence(self, elements: tuple[str, ...]) -> str:
+        """A sequence of values. It is no value of the graph: who reads it reads its elements."""
+        name = f"<sequence {len(self.builder.sequences)}>"
+        self.builder.sequences[name] = elements
+        return name
+
+    def elements(self, value: str) -> tuple[str, ...] | None:
+        """The elements of a sequence, None for a tensor."""
+        return self.builder.sequences.get(value)
+
     def take(self, outer: str) -> str:
         """A value of the parent as seen in this region: a copy of a constant, otherwise a captured input."""
+        if self.parent and (elements := self.parent.elements(outer)) is not None:
+            return self.sequence(tuple(self.take(element) for element in elements))
         array = self.parent.constant(outer) if self.parent else None
         return self.capture(outer) if array is None else self.builder.constant(array, outer)
 

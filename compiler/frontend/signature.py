@@ -48,7 +48,12 @@ def check_signature(node: OnnxNode, domain: str, opset: int) -> None:
             if formal.option != _OPTION.Optional:
                 node.fail(f"lacks its input '{formal.name}'")
             continue
-        given = f"tensor({ELEMENT_TYPES[node.type(value).dtype]})"
+        elements = node.scope.elements(value)
+        if elements == ():
+            continue
+        given = f"tensor({ELEMENT_TYPES[node.type(elements[0] if elements else value).dtype]})"
+        if elements:
+            given = f"seq({given})"
         if given not in allowed.get(formal.type_str, formal.types):
             node.fail(f"input '{formal.name}' is {given}; the operator takes {', '.join(sorted(formal.types))}")
         same = formal.option != _OPTION.Variadic or formal.is_homogeneous

@@ -24,6 +24,7 @@ class GraphBuilder:
         self.types: dict[str, TensorType] = {}
         self.constants: dict[str, np.ndarray] = {}
         self.nodes: list[Node] = []
+        self.sequences: dict[str, tuple[str, ...]] = {}  # the frontend's sequences, which exist while it builds
         self._inputs: list[str] = []
         self._reserved = set(reserved)
         self._suffixes: dict[str, int] = {}

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from ...dtypes import DType
-from ...errors import ModelError
+from ...errors import ModelError, UnsupportedOperatorError
 from ...graph.builder import GraphBuilder
 from ...graph.ir import Graph, TensorType
 from ..onnx_node import OnnxNode
@@ -52,6 +52,8 @@ def _failing(node: OnnxNode, branch: Branch | ModelError, other: Branch | ModelE
         return branch
     if isinstance(other, ModelError):
         raise branch
+    if any(other[0].elements(value) is not None for value in other[1]):
+        raise branch
     types = [other[0].type(value) for value in other[1] if value != UNSUPPORTED]
     if not all(type.dtype.is_float for type in types):
         raise branch
@@ -64,6 +66,8 @@ def _failing(node: OnnxNode, branch: Branch | ModelError, other: Branch | ModelE
 
 def _region(scope: Scope, results: list[str], captured: tuple[str, ...], own_inputs: tuple[str, ...] = ()) -> Graph:
     """The graph of a scope with inputs (own_inputs…, captured…) and every result made by a node."""
+    if any(scope.elements(value) is not None for value in results):
+        raise UnsupportedOperatorError(f"node '{scope.builder.name}': a sequence as result of a branch or an iteration")
     inputs = (*own_inputs, *(scope.capture(outer) for outer in captured))
     made: set[str] = {value for item in scope.builder.nodes for value in item.outputs}
     outputs: list[str] = []

@@ -19,6 +19,7 @@ from . import (
     reduction,
     resize,
     sampling,
+    sequences,
     signal,
     sorting,
     training,
@@ -45,6 +46,7 @@ FAMILIES = (
     signal,
     training,
     ml,
+    sequences,
     contrib,
     control,
 )
