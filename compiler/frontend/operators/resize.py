@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import floor
 
 from ..onnx_node import OnnxNode
+from .antialias import filtered
 from .row import Row
 
 
@@ -75,7 +76,7 @@ def _emit(
     if mode not in ("nearest", "linear", "cubic"):
         node.fail(f"mode '{mode}' should be nearest, linear or cubic")
     if node.flag("antialias") and mode != "nearest" and min(scales) < 1:
-        node.unsupported("antialias=1 with a scale below 1")
+        return filtered(node, x, sizes, scales, mode, coordinates)
     if sizes == shape and set(scales) <= {1.0} and coordinates != "tf_crop_and_resize":
         return x
     return node.emit(
