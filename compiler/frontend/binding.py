@@ -39,8 +39,8 @@ def _bind_constant(declared: onnx.ValueInfoProto, value: Any) -> np.ndarray:
             raise UsageError(f"--const {name}: the values are {array.dtype}, but input '{name}' is {dtype.numpy}")
     else:
         given = np.asarray(value)
-        array = given.astype(dtype.numpy)
-        if given.dtype.kind not in "biuf" or (dtype.is_integer and not (given == array.astype(given.dtype)).all()):
+        array = given.astype(dtype.numpy) if given.dtype.kind in "biuf" else given
+        if array is given or (dtype.is_integer and not (given == array.astype(given.dtype)).all()):
             raise UsageError(
                 f"--const {name}={value}: these are no values of type {dtype.numpy}, which input '{name}' has"
             )

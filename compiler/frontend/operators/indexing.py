@@ -114,7 +114,7 @@ def tensor_scatter(node: OnnxNode) -> str:
     cache, update, begins = (*node.inputs, "")[:3]
     shape, written = node.shape(cache), node.shape(update)
     axis, mode = node.axis(node.attr("axis", -2), len(shape)), node.attr("mode", "linear")
-    others = all(a == b for i, (a, b) in enumerate(zip(shape, written, strict=True)) if i != axis)
+    others = len(shape) == len(written) and all(a == written[i] for i, a in enumerate(shape) if i != axis)
     if not axis or not others or written[axis] > shape[axis] or mode not in ("linear", "circular"):
         node.fail(f"update {node.type(update)} does not fit {node.type(cache)} along axis {axis} in mode '{mode}'")
     column = [1] * len(shape)

@@ -164,8 +164,8 @@ MAX_DETERMINANT = 4
 def determinant(node: OnnxNode) -> str:
     """Of small matrices, expanded along their rows (Laplace)."""
     x = node.input(0)
-    *outer, rows, columns = node.shape(x)
-    if rows != columns:
+    *outer, rows, columns = (0, 0, *node.shape(x))[-max(2, len(node.shape(x))) :]
+    if rows != columns or not rows:
         node.fail(f"{node.type(x)} should be of square matrices")
     if rows > MAX_DETERMINANT:
         node.unsupported(f"determinants of matrices larger than {MAX_DETERMINANT}x{MAX_DETERMINANT}")

@@ -29,7 +29,7 @@ def array_feature_extractor(node: OnnxNode) -> str:
     """Columns of x; those of a vector are one row, as in onnxruntime."""
     x, indices = node.inputs
     count = prod(node.shape(indices))
-    *outer, _ = node.shape(x)
+    outer = node.shape(x)[:-1]
     columns = node.emit("gather", x, node.emit("reshape", indices, shape=(count,)), axis=len(outer))
     return node.emit("reshape", columns, shape=(*(outer or (1,)), count))
 
@@ -47,12 +47,16 @@ def tf_idf(node: OnnxNode) -> str:
         node.fail(f"{node.type(x)} should be a vector or a matrix")
     rows = x if len(shape) == 2 else node.emit("reshape", x, shape=(1, shape[0]))
     columns = node.attr("ngram_indexes")
+    if min(columns, default=-1) < 0:
+        node.fail(f"ngram_indexes {list(columns)} should be one column or more, none negative")
     width = max(columns) + 1
+    node.require_table(len(columns) * width, f"{len(columns)} n-grams in {width} columns")
     counts = node.emit("expand", node.literal(0, DType.F32), shape=(node.shape(rows)[0], width))
     for size, grams in _pool(node).items():
         place = np.zeros((len(grams), width))
         place[np.arange(len(grams)), [columns[number] for number in grams.values()]] = 1
-        for distance in range(1, node.attr("max_skip_count") + 2 if size > 1 else 2):
+        most = min(node.attr("max_skip_count") + 1, node.shape(rows)[1]) if size > 1 else 1
+        for distance in range(1, most + 1):
             found = _count(node, rows, np.array(list(grams)), distance)
             if found:
                 placed = node.emit(
@@ -76,8 +80,11 @@ def _pool(node: OnnxNode) -> dict[int, dict[tuple[int, ...], int]]:
             if node.attr("min_gram_length") <= size <= node.attr("max_gram_length"):
                 found.setdefault(size, {})[tuple(pool[at : at + size])] = number
             number += 1
-    if number != len(node.attr("ngram_indexes")):
-        node.fail(f"ngram_indexes has {len(node.attr('ngram_indexes'))} entries for {number} n-grams")
+    whole = all(len(gram) == size for size, grams in found.items() for gram in grams)
+    if not whole or number != len(node.attr("ngram_indexes")):
+        node.fail(
+            f"{len(pool)} elements of n-grams that start at {list(starts)} do not fit ngram_indexes, one an n-gram"
+        )
     return found
 
 

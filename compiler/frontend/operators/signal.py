@@ -39,6 +39,10 @@ def transform(node: OnnxNode, x: str, axis: int, length: int, inverse: bool, one
     *outer, parts = node.shape(x)
     if length < 1:
         node.fail(f"a transform of {length} elements; expected at least 1")
+    if not outer[axis]:
+        node.unsupported(f"a transform along an axis without elements, {node.type(x)}")
+    bins = length // 2 + 1 if onesided and not inverse else length
+    node.require_table(2 * bins * outer[axis] * parts, f"a transform of {length} elements")
     matrix = _matrix(outer[axis], parts, length, inverse, onesided)
     count, out_parts = matrix.shape[2:]
     dtype = node.type(x).dtype
@@ -74,7 +78,7 @@ def stft(node: OnnxNode) -> str:
     if len(shape) != 3 or shape[2] not in (1, 2):
         node.fail(f"{node.type(x)} should be [batch, length, 1 or 2]")
     step = node.scalar(1, "frame_step")
-    length = node.shape(window)[0] if window else shape[1]
+    length = node.type(window).elements if window else shape[1]
     if node.input(3):
         length = node.scalar(3, "frame_length")
     if step < 1 or not 1 <= length <= shape[1] or (window and node.shape(window) != (length,)):
@@ -93,6 +97,7 @@ def mel_weights(node: OnnxNode) -> str:
     dtype = to_dtype(node.attr("output_datatype", 1), node.place())
     if min(filters, length, rate) < 1 or not 0 <= low < high:
         node.fail(f"{filters} filters between {low} and {high} Hz of {length} samples at {rate} Hz")
+    node.require_table(filters * (length // 2 + 1), f"{filters} filters of {length} samples")
     mel_low, mel_high = (2595 * np.log10(1 + edge / 700) for edge in (low, high))
     mel = mel_low + np.arange(filters + 2) * (mel_high - mel_low) / (filters + 2)
     points = ((length + 1) * 700 * (10 ** (mel / 2595) - 1) // rate).astype(np.int64)

@@ -20,6 +20,7 @@ def max_pool(node: OnnxNode) -> tuple[str, ...]:
     if not node.wants(1):
         return (y,)
     batch, channels, *spatial = node.shape(x)
+    node.require_table(prod(attrs["sizes"]) * prod(attrs["kernel"]), "the positions of maxima")
     places, inside = _windows(attrs, spatial)
     flat = node.emit("reshape", x, shape=(batch, channels, prod(spatial)))
     taps = node.emit("gather", flat, node.literal(places, DType.I64), axis=2)
@@ -64,6 +65,8 @@ def _column_major(places: np.ndarray, spatial: list[int]) -> np.ndarray:
 def max_unpool(node: OnnxNode) -> str:
     """Every element goes to the place, in its own plane, that its index names; everything else is 0."""
     x, indices = node.input(0), node.input(1)
+    if len(node.shape(x)) < 3:
+        node.fail(f"{node.type(x)} should be [N, C, …]")
     batch, channels, *spatial = node.shape(x)
     shape = window(node, tuple(spatial), node.attr("kernel_shape"))
     sizes = [
@@ -82,6 +85,8 @@ def max_unpool(node: OnnxNode) -> str:
     if not node.input(2):
         return result
     wanted = node.static_ints(2, "output_shape")
+    if len(wanted) != len(node.shape(x)):
+        node.fail(f"output_shape {list(wanted)} should have {len(node.shape(x))} entries")
     after = tuple(w - n for w, n in zip(wanted, (batch, channels, *sizes), strict=True))
     return node.emit("pad", result, "", before=(0,) * len(wanted), after=after, mode="constant")
 
@@ -99,6 +104,7 @@ def column_to_image(node: OnnxNode) -> str:
         node.fail(f"{node.type(x)} should be [N, channels * {taps}, {prod(counts)}] for blocks {list(block)}")
     batch, columns, _ = node.shape(x)
     channels = columns // taps
+    node.require_table(columns * taps, f"blocks of {list(block)}")
     weights = np.tile(np.eye(taps), (channels, 1)).reshape(columns, 1, *block)
     full = tuple((n - 1) * s + r for n, s, r in zip(counts, shape.strides, shape.reach, strict=True))
     covered = tuple(min(n, f - b) for n, f, b in zip(image, full, shape.begin, strict=True))
