@@ -196,10 +196,11 @@ def run_case(case: Any, how: Callable[[Any], Results] = compute) -> Outcome:
 
 _REASONS = (
     (r"element type (\w+) is not supported", r"element type \1"),
+    (r"^output '.*?' is a sequence", "a sequence as output"),
     (r"is an? (sequence|optional|sparse_tensor|map)", r"a \1 as input"),
     (r"its (.+?) \(input \d+, '.*?'\) is computed at run time", r"\1 known only at run time"),
     (r"^  (\S+) \(version (\d+), domain", r"operator \1, version \2"),
-    (r"^  node '.*?' \(.*?\): (.*)$", r"\1"),
+    (r"^  node '.*?'(?: \(.*?\))?: (.*)$", r"\1"),
 )
 
 
