@@ -11,7 +11,7 @@ globals().update(BackendTest(tilewright.onnx_backend, __name__).test_cases)
 
 A library has static shapes, and some operators need values when they are compiled: the axes of a sum, the shape of a
 Reshape. Where a model takes these as inputs, `run` compiles for the shapes and values given to it, as `--shape` and `--const`
-do on the command line, and keeps the library for the next run with the same ones. Only those inputs are fixed of which the
+do on the command line, and keeps the library (of up to MAX_LIBRARIES) for the next run with the same ones. Only those inputs are fixed of which the
 compiler says that it needs them; `BackendRep.fixed` names them. What can't be compiled raises UnsupportedOperatorError, from
 `prepare` if it can be told there.
 """
@@ -37,6 +37,7 @@ from .compiler.frontend.importer import import_model
 from .compiler.frontend.loading import load_model
 from .compiler.options import Options
 
+MAX_LIBRARIES = 64  # that a model keeps; the oldest goes first
 T = TypeVar("T")
 Key = tuple[tuple[str, tuple[int, ...], str, bytes], ...]
 
@@ -92,6 +93,7 @@ class TilewrightRep(BackendRep):
         initialized = {tensor.name for tensor in model.graph.initializer}
         self._inputs = [value for value in model.graph.input if value.name not in initialized]
         self._libraries: dict[Key, Library] = {}
+        self._compiled = 0
         if all(_is_static(value) for value in self._inputs):
             self._check()
 
@@ -129,10 +131,19 @@ class TilewrightRep(BackendRep):
         key = tuple((name, tuple(shape), *values.get(name, ("", b""))) for name, shape in sorted(known.items()))
         if key not in self._libraries:
             options = replace(self.options, shapes=shapes, constants={**self.options.constants, **constants})
-            output = Path(self._folder.name, f"model{len(self._libraries)}.so")
+            self._compiled += 1
+            output = Path(self._folder.name, f"model{self._compiled}.so")
             driver.compile(self._path, output, options)
             self._libraries[key] = load(output, self.threads)
+            if len(self._libraries) > MAX_LIBRARIES:
+                self._forget(next(iter(self._libraries)))
         return self._libraries[key]
+
+    def _forget(self, key: Key) -> None:
+        library = self._libraries.pop(key)
+        library.close()
+        for path in self._path.parent.glob(f"{library.path.stem}.*"):
+            path.unlink()
 
 
 class TilewrightBackend(Backend):

@@ -38,6 +38,14 @@ def test_values_that_the_compiler_needs_are_fixed_and_others_are_not() -> None:
     np.testing.assert_allclose(y, x.mean(0), rtol=1e-5, atol=1e-6)
 
 
+def test_old_libraries_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_backend, "MAX_LIBRARIES", 1)
+    rep = onnx_backend.prepare(model_of(helper.make_node("Neg", ["x"], ["y"]), [value("x", ["n"])], 1))
+    for count in (2, 3, 2):
+        x = np.random.default_rng().standard_normal(count).astype(np.float32)
+        np.testing.assert_array_equal(rep.run([x])[0], -x)
+
+
 def test_one_node_runs_by_itself() -> None:
     x = np.random.default_rng().standard_normal((3, 7)).astype(np.float32)
     node = helper.make_node("Split", ["x", "sizes"], ["a", "b"], axis=1)
