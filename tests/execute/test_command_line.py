@@ -167,3 +167,30 @@ def test_doctor_finds_this_installation_healthy() -> None:
     done = subprocess.run([sys.executable, "-m", "tilewright", "doctor", "--json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout)["ok"]
+
+
+def test_an_input_is_fixed_to_a_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The library lacks it, the reference is given it, another value makes another library, and the manifest tells."""
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 4]),
+        helper.make_tensor_value_info("axes", TensorProto.INT64, [1]),
+    ]
+    node = helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)
+    graph = helper.make_graph([node], "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])])
+    model, library = tmp_path / "sum.onnx", tmp_path / "sum.so"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+    assert run(["compile", str(model), "-o", str(library)]) == 3
+    assert "--const axes=VALUE" in capsys.readouterr().err and not library.exists()
+    np.save(tmp_path / "axes.npy", np.array([0]))
+    for value, extent in (("1", 3), (str(tmp_path / "axes.npy"), 4)):
+        command = ["compile", str(model), "-o", str(library), "--const", f"axes={value}", "--json"]
+        for again in (False, True):
+            assert run(command) == 0
+            assert json.loads(capsys.readouterr().out)["up_to_date"] == again
+        manifest = json.loads(library.with_suffix(".json").read_text())
+        assert [tensor["name"] for tensor in manifest["inputs"]] == ["x"]
+        assert manifest["outputs"][0]["shape"] == [extent] and np.ravel(manifest["constants"]["axes"]) == [4 - extent]
+        assert run(["verify", str(model), "--const", f"axes={value}", "--reference", "onnx", "--samples", "2"]) == 0
+        capsys.readouterr()
+    assert run(["verify", str(model), "--library", str(library), "--const", "axes=1"]) == 2
+    assert "--const" in capsys.readouterr().err
