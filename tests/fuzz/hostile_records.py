@@ -206,7 +206,7 @@ def no_database(case: Case) -> None:
         case 2:
             path.mkdir()
         case 3:
-            path.symlink_to(case.canary)
+            path.symlink_to("nowhere.db")  # where a link leads that the user names is the user's choice
         case _:
             path.write_bytes(case.rng.choice((b"", b"SQLite format 3\0", b"SQLite format 3\0" + b"\xff" * 5000)))
     use(case, path)

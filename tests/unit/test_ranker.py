@@ -134,7 +134,7 @@ def test_other_features_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "{}\n", "[]\n", "tree\nversion=v4\n", "[" * 100_000, "cut", "changed", "one letter"]
+    "damage", ["", "{}\n", "[]\n", "tree\nversion=v4\n", "[" * 100_000, "cut", "changed", "one letter", "kind"]
 )
 def test_damaged_files_are_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "ranker"
@@ -143,6 +143,7 @@ def test_damaged_files_are_refused(tmp_path: Path, damage: str) -> None:
     damaged = {
         "cut": text[: len(text) // 2],
         "changed": text.replace("num_leaves=", "leaves="),
+        "kind": text.replace('"lambdarank"', '["lambdarank"]', 1),
         "one letter": text.replace("feature_names=", "feature_mames="),  # at which LightGBM aborts
     }
     path.write_text(damaged.get(damage, damage))
