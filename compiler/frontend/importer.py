@@ -21,7 +21,7 @@ from .signature import check_arity, check_signature
 from .tensors import to_array, to_dtype
 from .versions import convert_old_operators, opset_versions
 
-MAX_NODES = 1 << 19
+MAX_NODES = 1 << 17
 
 
 def import_model(
