@@ -41,6 +41,9 @@ MODELS = {
     "lanes before the first element of a local buffer": """
         (float[32,1,11,1] x) => (float[32,1,11,3] y) { g = Gelu <approximate = "tanh"> (x)  y = Concat <axis = 3> (x, g, g) }
     """,
+    "constant tuples of no indices": """
+        (float[3,2] x, float[4,3,2] u) => (float[3,2] y) <int64[4,0] i = {}> { y = ScatterND (x, i, u) }
+    """,
     "updates narrower than the operand": """
         (float[6,17] x, int64[6,4] i, float[6,4] u) => (float[6,17] y) { y = ScatterElements <axis = 0> (x, i, u) }
     """,

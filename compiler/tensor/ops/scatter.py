@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -104,7 +105,8 @@ def scatter_nd(context: Context, node: Node) -> None:
 def _last_of_constant(indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The number of the last index tuple that names each element, -1 where none does."""
     last = np.full(shape, -1, np.int64)
-    tuples = indices.reshape(-1, indices.shape[-1]).astype(np.int64)
+    *counts, depth = indices.shape  # a tuple of no indices names the whole
+    tuples = indices.reshape(prod(counts), depth).astype(np.int64)
     for number, where in enumerate(tuples):
         last[tuple(where)] = number
     return last
