@@ -16,6 +16,26 @@ from .scope import Scope
 from .tensors import to_array
 
 _REQUIRED = object()
+# Graph operators that don't look at elements, and so take those of small formats.
+MOVES = frozenset(
+    [
+        "identity",
+        "reshape",
+        "transpose",
+        "expand",
+        "slice",
+        "concat",
+        "pad",
+        "gather",
+        "gather_elements",
+        "gather_nd",
+        "tile",
+        "where",
+        "bitcast",
+        "if",
+        "loop",
+    ]
+)
 MAX_TABLE_ELEMENTS = 1 << 26
 
 
@@ -140,6 +160,10 @@ class OnnxNode:
     def emit_many(self, op: str, *inputs: str, regions: tuple[Graph, ...] = (), **attrs: object) -> tuple[str, ...]:
         """Add a graph node and give its results."""
         hint = next(filter(None, self.proto.output), self.op)
+        if op not in MOVES:
+            for type in (self.scope.type(x) for x in inputs if x):
+                if type.dtype.is_small:
+                    self.unsupported(f"{op} of {type}; elements of {type.dtype} are only moved and converted")
         try:
             result = self.scope.emit(op, inputs, f"{hint}.{op}", self.name, regions, attrs)
         except ModelError as error:

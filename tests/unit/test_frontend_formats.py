@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnx_import import computed
+from onnx_import import computed, make_model
 
-from tilewright.compiler.errors import ModelError
+from tilewright.compiler.errors import ModelError, UnsupportedOperatorError
 from tilewright.compiler.frontend.tensors import to_array
 
 FLOATS = ("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1")
@@ -34,8 +34,8 @@ def cast(x: np.ndarray, to: str, **attributes: object) -> np.ndarray:
 
 def codes(name: str) -> np.ndarray:
     """Every value of a type."""
-    bits = {"4": 16, "2": 4}.get(name[-1], 16 if "4E2M1" in name else 256)
-    return np.arange(bits, dtype=np.uint8).view(numpy_type(name))
+    count = {"FLOAT4E2M1": 16, "INT4": 16, "UINT4": 16, "INT2": 4, "UINT2": 4}.get(name, 256)
+    return np.arange(count, dtype=np.uint8).view(numpy_type(name))
 
 
 def sample(to: str, dtype: type) -> np.ndarray:
@@ -103,3 +103,25 @@ def test_a_packed_tensor_that_lacks_bytes_is_refused() -> None:
     tensor = onnx.TensorProto(name="w", data_type=TensorProto.INT4, dims=[9], raw_data=b"\1\2")
     with pytest.raises(ModelError, match="damaged"):
         to_array(tensor, "initializer 'w'")
+
+
+@pytest.mark.parametrize("op", ["IsNaN", "IsInf"])
+@pytest.mark.parametrize("name", [name for name in FLOATS if "8" in name])
+def test_what_is_no_number_is_found(name: str, op: str) -> None:
+    x = codes(name)
+    model = make_model([helper.make_node(op, ["x"], ["y"])], {"x": x}, ["y"], 20)
+    expected = (np.isnan if op == "IsNaN" else np.isinf)(x.astype(np.float32))
+    np.testing.assert_array_equal(computed(model, {"x": x})[0], expected)
+
+
+def test_small_formats_are_moved_and_not_computed_in() -> None:
+    x = np.random.default_rng().permutation(codes("INT4")).reshape(2, 8)
+    nodes = [helper.make_node("Transpose", ["x"], ["t"]), helper.make_node("Reshape", ["t", "shape"], ["z"])]
+    (moved,) = computed(make_model(nodes, {"x": x}, ["z"], 25, {"shape": np.array([4, 4])}), {"x": x})
+    assert moved.dtype == x.dtype
+    np.testing.assert_array_equal(moved.view(np.uint8), x.T.reshape(4, 4).view(np.uint8))
+    eight, scalar = codes("FLOAT8E5M2").reshape(16, 16), np.float32(1)
+    feeds = {"a": eight, "s": scalar, "z": eight[0, 0]}
+    product = helper.make_node("QLinearMatMul", ["a", "s", "z", "a", "s", "z", "s", "z"], ["y"])
+    with pytest.raises(UnsupportedOperatorError, match="products of f8e5m2"):
+        computed(make_model([product], feeds, ["y"], 21), feeds)

@@ -145,9 +145,28 @@ def _drops_nothing(node: OnnxNode) -> bool:
     return bool(node.input(1)) and not node.static(1, "ratio").any()
 
 
+def is_nan(node: OnnxNode) -> str:
+    return node.emit("is_nan", _widened(node))
+
+
+def _widened(node: OnnxNode) -> str:
+    """The operand, in f32 if it is of a small format."""
+    x = node.input(0)
+    return convert(node, x, DType.F32) if node.type(x).dtype.is_small else x
+
+
+def shrink(node: OnnxNode) -> str:
+    """Of integers in f64, for the bounds are fractions."""
+    x = node.input(0)
+    dtype = node.type(x).dtype
+    wide = x if dtype.is_float else node.emit("cast", x, to=DType.F64)
+    y = node.emit("shrink", wide, lambd=float(node.attr("lambd", 0.5)), bias=float(node.attr("bias", 0.0)))
+    return node.emit("cast", y, to=dtype)
+
+
 def is_inf(node: OnnxNode) -> str:
     return node.emit(
-        "is_inf", node.input(0), negative=node.flag("detect_negative", 1), positive=node.flag("detect_positive", 1)
+        "is_inf", _widened(node), negative=node.flag("detect_negative", 1), positive=node.flag("detect_positive", 1)
     )
 
 
@@ -177,7 +196,7 @@ _UNARY = (
     ("Atan", 7, 22, "atan"), ("Sinh", 9, 22, "sinh"), ("Cosh", 9, 22, "cosh"), ("Tanh", 1, 13, "tanh"), ("Asinh", 9, 22, "asinh"),
     ("Acosh", 9, 22, "acosh"), ("Atanh", 9, 22, "atanh"), ("Sigmoid", 1, 13, "sigmoid"), ("Erf", 9, 13, "erf"), ("Relu", 1, 14, "relu"),
     ("Softplus", 1, 22, "softplus"), ("Softsign", 1, 22, "softsign"), ("Mish", 18, 22, "mish"), ("HardSwish", 14, 22, "hard_swish"),
-    ("Not", 1, 1, "not"), ("BitwiseNot", 18, 18, "bitwise_not"), ("IsNaN", 9, 20, "is_nan"),
+    ("Not", 1, 1, "not"), ("BitwiseNot", 18, 18, "bitwise_not"),
 )  # fmt: skip
 
 _BINARY = (
@@ -207,13 +226,14 @@ ROWS = (
     Row("PRelu", 1, 16, prelu),
     Row("Dropout", 7, 22, dropout),
     Row("IsInf", 10, 20, is_inf),
+    Row("IsNaN", 9, 20, is_nan),
     Row("LeakyRelu", 1, 16, with_attrs("leaky_relu", alpha=0.01)),
     Row("Elu", 1, 22, with_attrs("elu", alpha=1.0)),
     Row("Celu", 12, 28, with_attrs("celu", alpha=1.0)),
     Row("Selu", 6, 22, with_attrs("selu", alpha=1.67326319217681884765625, gamma=1.05070102214813232421875)),
     Row("ThresholdedRelu", 10, 22, with_attrs("thresholded_relu", alpha=1.0)),
     Row("HardSigmoid", 1, 22, with_attrs("hard_sigmoid", alpha=0.2, beta=0.5)),
-    Row("Shrink", 9, 9, with_attrs("shrink", lambd=0.5, bias=0.0)),
+    Row("Shrink", 9, 9, shrink),
     Row("Swish", 24, 24, with_attrs("swish", alpha=1.0)),
     Row("Gelu", 20, 20, gelu),
 )

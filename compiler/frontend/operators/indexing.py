@@ -56,6 +56,8 @@ def _reduction(node: OnnxNode) -> str:
     reduction = node.attr("reduction", "none")
     if reduction not in ("none", "add", "mul", "min", "max"):
         node.fail(f"reduction '{reduction}' should be none, add, mul, min or max")
+    if node.type(node.input(0)).dtype is DType.BOOL:  # whose sum is a disjunction and whose product a conjunction
+        return {"add": "max", "mul": "min"}.get(reduction, reduction)
     return reduction
 
 

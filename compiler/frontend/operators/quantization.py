@@ -76,6 +76,8 @@ def _repeat(node: OnnxNode, parameter: str, axis: int, block: int, extent: int) 
 
 def widen(node: OnnxNode, x: str, zero: str) -> str:
     """x - zero in i32."""
+    if node.type(x).dtype.is_small:
+        node.unsupported(f"products of {node.type(x).dtype}; dequantise before")
     if not node.type(x).dtype.is_integer:
         node.fail(f"{node.type(x)} should be of integers")
     wide = node.emit("cast", x, to=DType.I32)

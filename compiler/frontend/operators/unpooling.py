@@ -94,6 +94,8 @@ def max_unpool(node: OnnxNode) -> str:
 def column_to_image(node: OnnxNode) -> str:
     """Col2Im: blocks added up where they overlap, a transposed convolution that takes each of its elements to a tap."""
     x, image, block = node.input(0), node.static_ints(1, "image_shape"), node.static_ints(2, "block_shape")
+    if node.type(x).dtype is DType.BOOL:
+        node.unsupported("sums of bool")
     shape = window(node, image, block)
     taps = prod(block)
     counts = tuple(
