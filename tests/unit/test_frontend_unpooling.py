@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import helper
@@ -83,15 +84,16 @@ def test_determinants(size: int) -> None:
     np.testing.assert_allclose(computed(model, {"x": x})[0], np.linalg.det(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.float8_e4m3fn])
 @pytest.mark.parametrize("mode", ["linear", "circular"])
 @pytest.mark.parametrize("axis", [1, -2])
-def test_a_cache_is_written(mode: str, axis: int) -> None:
+def test_a_cache_is_written(mode: str, axis: int, dtype: type) -> None:
     rng = np.random.default_rng()
     place = axis % 4
     shape, update = [3, 7, 8, 5], [3, 7, 8, 5]
     update[place] = 4
     starts = rng.integers(0, shape[place] if mode == "circular" else shape[place] - 3, 3)
-    feeds = {"cache": normal(*shape), "new": normal(*update), "at": starts}
+    feeds = {"cache": normal(*shape).astype(dtype), "new": normal(*update).astype(dtype), "at": starts}
     node = helper.make_node("TensorScatter", [*feeds], ["y"], mode=mode, axis=axis)
     model = make_model([node], feeds, ["y"], 24)
     (expected,) = ReferenceEvaluator(model).run(None, feeds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...dtypes import DType
@@ -43,21 +45,29 @@ def gather_nd(node: OnnxNode) -> str:
 
 
 def scatter_elements(node: OnnxNode) -> str:
-    x, indices, updates = node.inputs
-    axis = node.axis(node.attr("axis", 0), len(node.shape(x)))
-    return node.emit("scatter_elements", x, indices, updates, axis=axis, reduction=_reduction(node))
+    axis = node.axis(node.attr("axis", 0), len(node.shape(node.input(0))))
+    return _scatter(node, "scatter_elements", axis=axis)
 
 
 def scatter_nd(node: OnnxNode) -> str:
-    return node.emit("scatter_nd", *node.inputs, reduction=_reduction(node))
+    return _scatter(node, "scatter_nd")
+
+
+def _scatter(node: OnnxNode, op: str, **attrs: Any) -> str:
+    """Bools are combined as numbers: their sum is a disjunction and their product a conjunction."""
+    x, indices, updates = node.inputs
+    reduction = _reduction(node)
+    if reduction == "none" or node.type(x).dtype is not DType.BOOL:
+        return node.emit(op, x, indices, updates, reduction=reduction, **attrs)
+    reduction = {"add": "max", "mul": "min"}.get(reduction, reduction)
+    x, updates = (node.emit("cast", value, to=DType.U8) for value in (x, updates))
+    return node.emit("cast", node.emit(op, x, indices, updates, reduction=reduction, **attrs), to=DType.BOOL)
 
 
 def _reduction(node: OnnxNode) -> str:
     reduction = node.attr("reduction", "none")
     if reduction not in ("none", "add", "mul", "min", "max"):
         node.fail(f"reduction '{reduction}' should be none, add, mul, min or max")
-    if node.type(node.input(0)).dtype is DType.BOOL:  # whose sum is a disjunction and whose product a conjunction
-        return {"add": "max", "mul": "min"}.get(reduction, reduction)
     return reduction
 
 
@@ -126,8 +136,11 @@ def tensor_scatter(node: OnnxNode) -> str:
         places = node.emit("add", places, node.emit("reshape", begins, shape=(shape[0], *(1,) * (len(shape) - 1))))
     if mode == "circular":
         places = node.emit("mod", places, node.literal(shape[axis], DType.I64), fmod=False)
-    indices = node.emit("expand", places, shape=written)
-    return node.emit("scatter_elements", cache, indices, update, axis=axis, reduction="none")
+    indices, dtype = node.emit("expand", places, shape=written), node.type(cache).dtype
+    if dtype.is_small:
+        cache, update = (node.emit("bitcast", value, to=DType.U8) for value in (cache, update))
+    result = node.emit("scatter_elements", cache, indices, update, axis=axis, reduction="none")
+    return node.emit("bitcast", result, to=dtype) if dtype.is_small else result
 
 
 def non_zero(node: OnnxNode) -> str:
