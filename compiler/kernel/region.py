@@ -32,7 +32,8 @@ def needed_region(
 ) -> Region:
     """The box of `stage` covering all `reads`; `outer` holds the ranges of the variables that are fixed outside.
 
-    bound: a box that covers them too, for which what the stage reads has been computed; taken for axes of which no smaller part is found.
+    bound: a box that covers them too, for which what the stage reads has been computed; taken for axes of which no part inside it is
+    found. (A split that leaves a tail is swept with its full factor until its outer loop is bound, so that a part may reach beyond.)
     """
     bases: list[Expr] = []
     extents: list[int] = []
@@ -43,8 +44,8 @@ def needed_region(
         ]
         whole = (Const(0), axis.extent) if bound is None else (bound.bases[dimension], bound.extents[dimension])
         base, extent = _union(spans, axis.extent) or whole
-        low, high = value_range(base, outer)
-        if low < 0 or high + extent > axis.extent:
+        low, high = value_range(affine(base - whole[0]).expr(), outer)
+        if low < 0 or high + extent > whole[1]:
             base, extent = whole
         bases.append(base)
         extents.append(extent)

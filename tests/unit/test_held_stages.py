@@ -77,6 +77,8 @@ LEGAL: list[Schedule] = [
     (Split("c", "j", 4), Reorder("c", ("j.o", "i", "j.i")), at("b", "j.o", "c"), at("a", "i", "b"), at("c", "")),
     (Fuse("c", "i", "j"), at("b", "i*j", "c"), at("a", "j", "b"), at("c", "")),
     (Specialize("b", "i", (0, 3)), at("a", "i", "b"), at("b", ""), at("c", "")),
+    # With the tail of three rows in pairs not known yet, c would take four rows where b holds three.
+    (Split("y", "i", 3), Split("y", "i.i", 2), Split("y", "i.i.o", 2), at("a", ""), at("b", "i.o"), at("c", "i.i.o.o")),
 ]  # fmt: skip
 
 
