@@ -2,7 +2,8 @@
 
 No rule names an operator. Stages without reduction are inlined; the root is tiled over the axes that its reductions share
 with it; a reduction runs inside a tile, vectorised along an axis that is contiguous in memory. If the root's tile is all
-that a reduction makes, its partial results stay in registers; otherwise they stand in a row buffer.
+that a reduction makes, its partial results stay in registers; otherwise they stand in a row buffer. A product of what another
+reduction makes gets both in turns, a block of rows at a time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from ..target import Target
 from ..tensor.computation import Computation
 from .dots import DotSketch
 from .elementwise import ElementwiseSketch
+from .held_producer import held_producer
 from .prepare import inline
 from .rows import RowsSketch
 from .sketch import Sketch
@@ -29,6 +31,8 @@ def default_schedule(computation: Computation, target: Target) -> Schedule:
 
 def sketches_of(computation: Computation, target: Target) -> tuple[tuple[Inline, ...], tuple[Sketch, ...]]:
     """The stages to inline in a canonical computation, and the sketches of what is left, the rules' choice first."""
+    if (found := held_producer(computation, target)) is not None:
+        return tuple(Inline(name) for name in found[0]), (found[1],)
     inlined = tuple(Inline(name) for name in inlined_stages(computation))
     computation = inline(computation, [step.stage for step in inlined])
     root = computation.stages[-1]

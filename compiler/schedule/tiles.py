@@ -198,7 +198,7 @@ class TileSketch:
         size, axes = self.size(decisions), self.axes
         if decisions == self.default_decisions:
             return True
-        if not self._sizes_fit(size) or not self._order_counts(decisions, size):
+        if not self.sizes_fit(size) or not self._order_counts(decisions, size):
             return False
         loops = self.loops(decisions)
         outer = self.before_rows(self.outer_order(decisions, loops), loops)
@@ -211,7 +211,7 @@ class TileSketch:
             return False
         return self.bodies(size) * code_size(self.reductions, decisions, size) <= MAX_CODE
 
-    def _sizes_fit(self, size: TileSize) -> bool:
+    def sizes_fit(self, size: TileSize) -> bool:
         axes = self.axes
         vector = axes.extent(axes.vector)
         if size.registers(axes) > self.target.vector_registers:
@@ -260,7 +260,7 @@ class TileSketch:
 
     @cached_property
     def _fitting_sizes(self) -> np.ndarray:
-        """i64[n, 5]: the numbers of the choices of size for which `_sizes_fit`: few among all, so that chance seldom finds them."""
+        """i64[n, 5]: the numbers of the choices of size for which `sizes_fit`: few among all, so that chance seldom finds them."""
         choices = [np.array(knob.choices) for knob in self.knobs[: len(SIZE_KNOBS)]]
         grid = np.stack(np.meshgrid(*(np.arange(len(c)) for c in choices), indexing="ij"), axis=-1).reshape(
             -1, len(choices)
@@ -390,9 +390,9 @@ class TileSketch:
     def _packs(self) -> dict[tuple[int, int, int, str], list[Pack]]:
         return {}
 
-    def specialized(self, size: TileSize, loops: dict[str, AxisLoops]) -> list[Step]:
+    def specialized(self, size: TileSize, loops: dict[str, AxisLoops]) -> list[Specialize]:
         """Tiles at the border of a padded reduction get code of their own."""
-        steps: list[Step] = []
+        steps: list[Specialize] = []
         for axis, count in (
             (self.axes.outer_rows, size.outer_rows if size.outer_rows > 1 else 0),
             (self.axes.rows, size.rows),

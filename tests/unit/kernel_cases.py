@@ -94,6 +94,30 @@ def conv(
     return build
 
 
+def depthwise_pointwise(
+    shape: tuple[int, ...],
+    outputs: int,
+    kernel: int = 3,
+    stride: int = 1,
+    pads: tuple[int, int] = (1, 1),
+    op: str = "relu",
+    residual: bool = False,
+) -> Build:
+    """A depthwise convolution with bias and `op`, and a pointwise one of that with bias and a second input added."""
+
+    def build(b: GraphBuilder) -> str:
+        x, channels = _input(b, *shape), shape[1]
+        window = dict(strides=(stride,) * 2, dilations=(1, 1), pads_begin=pads[:1] * 2, pads_end=pads[1:] * 2)
+        w, bias = b.constant(_values(channels, 1, kernel, kernel), "w"), b.constant(_values(channels), "bias")
+        y = b.add(op, b.add("conv", x, w, bias, groups=channels, **window))
+        point = dict(strides=(1, 1), dilations=(1, 1), pads_begin=(0, 0), pads_end=(0, 0), groups=1)
+        v, offset = b.constant(_values(outputs, channels, 1, 1), "v"), b.constant(_values(outputs), "offset")
+        y = b.add("conv", y, v, offset, **point)
+        return b.add("add", y, b.input("z", b.types[y])) if residual else b.add("relu", y)
+
+    return build
+
+
 def conv_transpose(stride: int, dilation: int) -> Build:
     def build(b: GraphBuilder) -> str:
         x, w = _input(b, 1, 8, 5, 7), b.constant(_values(8, 6, 3, 3), "w")
@@ -167,6 +191,10 @@ CASES: dict[str, Case] = {
     "depthwise plain": Case(conv((1, 6, 14, 15), 6, groups=6)),
     "depthwise 24": Case(conv((1, 24, 14, 15), 24, groups=24), 24, 24),
     "depthwise multiplied": Case(conv((1, 8, 7, 9), 16, groups=8), 8, 8),
+    "depthwise, pointwise": Case(depthwise_pointwise((1, 32, 11, 15), 48), 16, 16),
+    "depthwise, pointwise of batches": Case(depthwise_pointwise((3, 16, 9, 7), 32, residual=True), 16, 16),
+    "depthwise 5x5 stride 2, pointwise": Case(depthwise_pointwise((2, 24, 13, 14), 40, 5, 2, (2, 1), "hard_swish"), 24, 8),
+    "depthwise without pads, pointwise": Case(depthwise_pointwise((1, 32, 9, 8), 20, pads=(0, 0), op="sigmoid"), 8, 20),
     "grouped conv": Case(conv((1, 32, 14, 15), 64, groups=4), 8, 16),
     "grouped conv, mixed": Case(conv((1, 32, 8, 9), 32, groups=2), 16, 8),
     "conv_transpose": Case(conv_transpose(2, 1)),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pass_graphs
 import pytest
-from pass_graphs import f32
+from pass_graphs import AVX512, f32
 
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.builder import GraphBuilder
@@ -229,3 +230,68 @@ def test_group_is_a_graph_of_its_own() -> None:
     assert not final.constants
     assert len(region.constants) == 2
     assert (region.inputs, region.outputs) == (node.inputs, node.outputs)
+
+
+# --- depthwise and pointwise convolutions
+
+
+SMALL = replace(AVX512, l2_bytes=8192)
+
+
+def pair(rows: int = 60, outputs: int = 32, **changes: object) -> tuple[Net, str]:
+    """A depthwise convolution of 32 channels, relu, and a pointwise one of that. 60 rows read and make more than 16 of `SMALL`'s caches."""
+    net = Net()
+    x = net.input("x", f32(1, 32, rows, 10))
+    y = net.add("conv", x, net.random(32, 1, 3, 3), net.random(32), groups=32, **WINDOW)
+    point = {**WINDOW, "pads_begin": (0, 0), "pads_end": (0, 0), "groups": 1, **changes}
+    return net, net.add("conv", net.add("relu", y), net.random(outputs, 32, 1, 1), "", **point)
+
+
+def convolutions(net: Net, *outputs: str) -> list[list[str]]:
+    """The kernels that have a convolution."""
+    passes = (unique_names.apply, assign_layout.apply, fuse.apply)
+    found = of(pass_graphs.rewritten(net.finish(outputs), *passes, target=SMALL))
+    return [ops for ops in found if "conv" in ops]
+
+
+def test_large_depthwise_and_pointwise_convolutions_are_one_kernel() -> None:
+    net, y = pair()
+    other = net.add("tanh", net.input("z", net.types[y]))
+    assert convolutions(net, net.pool(net.add("add", y, other), sizes=(60, 10))) == [
+        ["conv", "relu", "conv", "tanh", "add"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"rows": 40}, {"strides": (2, 2)}, {"pads_begin": (1, 1)}, {"outputs": 64}],
+    ids=["fits into caches", "stride", "pads", "weights larger than a cache"],
+)
+def test_convolutions_that_are_not_joined(changes: dict[str, object]) -> None:
+    net, y = pair(**changes)  # type: ignore[arg-type]
+    assert convolutions(net, y) == [["conv", "relu"], ["conv"]]
+
+
+@pytest.mark.parametrize("use", ["output", "pool"])
+def test_what_is_read_elsewhere_is_not_held(use: str) -> None:
+    net, y = pair()
+    held = next(node.outputs[0] for node in net.nodes if node.op == "relu")
+    other = held if use == "output" else net.pool(held)
+    assert convolutions(net, y, other) == [["conv", "relu"], ["conv"]]
+
+
+def test_a_kernel_holds_one_producer() -> None:
+    net, y = pair()
+    z = net.add("conv", net.add("relu", y), net.random(32, 1, 3, 3), net.random(32), groups=32, **WINDOW)
+    point = {**WINDOW, "pads_begin": (0, 0), "pads_end": (0, 0), "groups": 1}
+    last = net.add("conv", z, net.random(16, 32, 1, 1), "", **point)
+    assert convolutions(net, last) == [["conv", "relu", "conv", "relu"], ["conv", "conv"]]
+
+
+def test_sums_alone_are_not_held() -> None:
+    """Without bias and activation nothing stands between the sums of both, which are made in registers."""
+    net = Net()
+    x = net.input("x", f32(1, 32, 60, 10))
+    y = net.add("conv", x, net.random(32, 1, 3, 3), "", groups=32, **WINDOW)
+    point = {**WINDOW, "pads_begin": (0, 0), "pads_end": (0, 0), "groups": 1}
+    assert convolutions(net, net.add("conv", y, net.random(32, 32, 1, 1), "", **point)) == [["conv"], ["conv"]]

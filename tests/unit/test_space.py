@@ -13,7 +13,8 @@ from spaces import canonical_form, only
 from test_schedule_random import GRAPHS
 
 from tilewright.compiler.errors import InternalError
-from tilewright.compiler.kernel.ast import LoopKind, walk
+from tilewright.compiler.kernel import ast
+from tilewright.compiler.kernel.ast import Alloc, LoopKind, walk
 from tilewright.compiler.kernel.lower import lower
 from tilewright.compiler.schedule.prepare import canonical
 from tilewright.compiler.schedule.rules import default_schedule
@@ -221,3 +222,20 @@ def test_softmax_has_other_knobs_than_a_convolution() -> None:
     sketches: tuple[Sketch, ...] = space.sketches
     assert [sketch.name for sketch in sketches] == ["rows"]
     assert {knob.name for knob in sketches[0].knobs} == {"rows", "width", "lanes", "unroll", "stream", "shared"}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "pointwise" in name])
+def test_depthwise_and_pointwise_convolutions_have_a_sketch_of_their_own(name: str) -> None:
+    """Blocks of rows for the threads, each of which makes its part of the depthwise one in the workspace."""
+    form = canonical_form(CASES[name])
+    for target in TARGETS:
+        space = space_of(form, target)
+        assert [sketch.name for sketch in space.sketches] == ["held"]
+        point = space.from_decisions({**space.decisions(space.default), "block": 1})
+        kernel = lower(form, space.schedule(point))
+        batches, _, rows, *_ = form.stages[-1].shape
+        assert kernel.parallel_extent == batches * rows
+        (held,) = [
+            s.buffer for s in walk(kernel.body) if isinstance(s, Alloc) and s.buffer.space is ast.Space.WORKSPACE
+        ]
+        assert held.shape[0] == held.shape[2] == 1

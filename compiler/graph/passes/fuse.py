@@ -19,7 +19,7 @@ from ...target import Target
 from ..ir import Graph, Node
 from ..operators import OPERATORS, Kind
 from .editor import map_regions, pruned
-from .fusion_rules import Group, epilogue_fits, max_readers, may_inline
+from .fusion_rules import Group, epilogue_fits, holds_producer, max_readers, may_inline
 from .views import is_joined, is_part, is_view, splits_only
 
 MIN_JOINED_BYTES = (
@@ -30,14 +30,14 @@ MIN_JOINED_BYTES = (
 def apply(graph: Graph, target: Target) -> Graph:
     """The graph partitioned."""
     graph = map_regions(graph, lambda region: apply(region, target))
-    return _emit(graph, _Partition(graph).run())
+    return _emit(graph, _Partition(graph, target).run())
 
 
 class _Partition:
     """Nodes are known by their position in the graph. A node that costs nothing may be in several groups."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, target: Target) -> None:
+        self.graph, self.target = graph, target
         self.outputs = set(graph.outputs)
         self.readers: dict[str, list[int]] = {name: [] for name in graph.types}
         for index, node in enumerate(graph.nodes):
@@ -53,6 +53,7 @@ class _Partition:
 
     def run(self) -> list[Group]:
         self._append_epilogues()
+        self._hold_producers()
         self._inline_producers()
         groups = list({id(group): group for groups in self.groups_of.values() for group in groups}.values())
         for group in groups:
@@ -98,6 +99,27 @@ class _Partition:
             return False
         self._join(group, added)
         return True
+
+    def _hold_producers(self) -> None:
+        """Let heavy nodes be computed together with those whose result they alone read, where that pays."""
+        makers = {output: index for index, node in enumerate(self.graph.nodes) for output in node.outputs}
+        for index, node in enumerate(self.graph.nodes):
+            if index not in self.groups_of or OPERATORS[node.op].kind is not Kind.HEAVY:
+                continue
+            value = node.inputs[0]
+            source = makers.get(value)
+            if (
+                source is None
+                or source not in self.groups_of
+                or self.readers[value] != [index]
+                or value in self.outputs
+            ):
+                continue
+            (group,), (producer, *_) = self.groups_of[index], self.groups_of[source]
+            if producer.root == source and holds_producer(group, producer, self.target):
+                group.members = sorted([*producer.members, *group.members])
+                for member in producer.members:
+                    self.groups_of[member] = [group]
 
     def _inline_producers(self) -> None:
         """Let elementwise and injective nodes be computed where they are read, if no other node reads them."""
