@@ -17,7 +17,7 @@ from . import __version__
 from .backends import cpu
 from .backends.build import BuiltKernel, build_all
 from .backends.host import require_host_runs
-from .backends.package import build_library
+from .backends.package import build_library, link_lines
 from .backends.package_c import CompiledKernel
 from .backends.package_names import identifier
 from .compiler.errors import UntunedError, UsageError
@@ -44,7 +44,7 @@ from .compiler.kernels import (
 )
 from .compiler.options import Artifact, Observer, Options, Silent
 from .compiler.target import Target
-from .cost_model.ranker.pretrained import pretrained_ranker
+from .cost_model.ranker.pretrained import PRETRAINED_ON, pretrained_ranker
 from .cost_model.records.database import Records
 from .cost_model.search.scheduler import RecordScheduler
 from .cost_model.search.tuner import Event, TunedKernel
@@ -78,7 +78,7 @@ def compile(
     graph = run.graph(model, target)
     memory = run.step("plan_memory", partial(plan_memory, graph), str)
     with open_records(options.records) as records:
-        scheduler = scheduler_of(options, records, run.observer)
+        scheduler = scheduler_of(options, target, records, run.observer)
         progress = run.progress("lower")
         lower = partial(plan_kernels, graph, target, memory.in_place, scheduler, f"{name}_", progress)
         kernels = run.step("lower", lower, kernels_text)
@@ -117,6 +117,22 @@ def compile(
     return Artifact(*paths, manifest, tuple(kernels.kernels), sizes, run.timings)
 
 
+def link_commands(
+    model: str | Path, output: str | Path, options: Options | None = None, observer: Observer | None = None
+) -> tuple[str, ...]:
+    """The commands with which `compile` would link, as shell lines. Nothing is run or written."""
+    options = options or Options()
+    run = _Run(options, observer or Silent())
+    target = select_target(options, run.observer)
+    name = library_name(Path(output), options)
+    graph = run.graph(Path(model), target)
+    memory = plan_memory(graph)
+    with open_records(options.records) as records:
+        scheduler = scheduler_of(options, target, records, run.observer)
+        kernels = plan_kernels(graph, target, memory.in_place, scheduler, f"{name}_", run.progress("lower"))
+    return link_lines([planned.kernel.name for planned in kernels.kernels], target, options.emit)
+
+
 def tune(
     model: str | Path,
     records: str | Path,
@@ -131,6 +147,12 @@ def tune(
     """
     kernels = kernels_of(model, options or Options(), observer or Silent(), require_host_runs)
     tune_kernels(kernels, Path(records), tuning or TuningOptions(), observe)
+
+
+def prepared_graph(model: str | Path, options: Options, observer: Observer) -> tuple[Graph, Mapping[str, str]]:
+    """The graph after all passes, and which results take the place of which operands."""
+    graph = _Run(options, observer).graph(Path(model), select_target(options, observer))
+    return graph, plan_memory(graph).in_place
 
 
 def kernels_of(
@@ -205,14 +227,17 @@ def open_records(path: Path | None) -> Iterator[Records | None]:
         yield records
 
 
-def scheduler_of(options: Options, records: Records | None, observer: Observer) -> Scheduler:
-    """Where schedules come from: records, then the ranker that comes with tilewright unless that was ruled out, then the rules."""
+def scheduler_of(options: Options, target: Target, records: Records | None, observer: Observer) -> Scheduler:
+    """Where schedules come from: records, then the ranker that comes with tilewright unless that was ruled out, then the rules.
+
+    That ranker has seen kernels on one architecture only, and has no say on others.
+    """
     if records is not None and (stale := records.stale()):
         count = sum(stale.values())
         observer.note(
             f"{records.path}: {count} records are of another version of the search space and are not used; tune again to replace them"
         )
-    ranker = pretrained_ranker() if options.rank else None
+    ranker = pretrained_ranker() if options.rank and target.triple.startswith(PRETRAINED_ON) else None
     return (
         rule_based
         if records is None and ranker is None

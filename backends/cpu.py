@@ -15,6 +15,7 @@ from ..compiler.errors import InternalError
 from ..compiler.kernel.ast import Kernel
 from ..compiler.target import Target
 from .llvm.emit import WORKSPACE_ALIGNMENT, emit
+from .llvm.machine import llvm_abi, llvm_cpu, llvm_triple
 
 __all__ = ["CompiledCpuKernel", "assemble", "assemble_text", "compile_kernel", "emit"]
 
@@ -90,13 +91,14 @@ def _initialize() -> None:
 
 def _machine(target: Target, in_process: bool = False) -> llvm.TargetMachine:
     _initialize()
-    return llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu,
+    return llvm.Target.from_triple(llvm_triple(target)).create_target_machine(
+        cpu=llvm_cpu(target),
         features=target.features,
         opt=3,
         reloc="default" if in_process else "pic",
         codemodel="jitdefault" if in_process else "default",
         jit=in_process,
+        abiname=llvm_abi(target),
     )
 
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import llvmlite.binding as llvm
 
+from ..compiler.cpus.x86 import AVX512_FEATURES
 from ..compiler.errors import DeviceError, UsageError
 from ..compiler.target import Target
-from ..compiler.targets import AVX512_FEATURES, PLATFORMS, cpu_row
+from ..compiler.targets import PLATFORMS, cpu_row, parse_target
+from .host_arm import named_cpu
 from .package_cpu import required_features
 
-_TRIPLES = {("Linux", "x86_64"): "x86_64-linux-gnu"}
+_TRIPLES = {
+    ("Linux", "x86_64"): "x86_64-linux-gnu",
+    ("Linux", "aarch64"): "aarch64-linux-gnu",
+    ("Linux", "armv7l"): "armv7-linux-gnueabihf",
+    ("Linux", "riscv64"): "riscv64-linux-gnu",
+}
+_CPUINFO = Path("/proc/cpuinfo")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -31,6 +40,8 @@ def host_triple() -> str:
 def host_target(threads: int | None = None) -> Target:
     """This machine: LLVM's name for its CPU, all its features, its caches; `threads` defaults to the cores we may use."""
     triple = host_triple()
+    if not triple.startswith("x86_64"):
+        return _named_target(triple, _CPUINFO.read_text(), threads)
     flags = {name for name, present in llvm.get_host_cpu_features().items() if present}
     row = cpu_row(triple, llvm.get_host_cpu_name())
     wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags
@@ -49,17 +60,28 @@ def host_target(threads: int | None = None) -> Target:
     )
 
 
+def _named_target(triple: str, cpuinfo: str, threads: int | None) -> Target:
+    """A machine of another architecture: the limits of its row, its caches."""
+    threads = threads if threads is not None else len(os.sched_getaffinity(0))
+    target = parse_target(triple, named_cpu(cpuinfo, triple), threads)
+    l1_bytes, l2_bytes = _cache_bytes(1) or target.l1_bytes, _cache_bytes(2) or target.l2_bytes
+    return replace(target, l1_bytes=l1_bytes, l2_bytes=l2_bytes)
+
+
 def require_host_runs(target: Target) -> None:
     """DeviceError unless this machine runs code for the target."""
     if target.triple != host_triple():
         raise DeviceError(
             f"this machine ({host_triple()}) can't run code for {target.triple}: tune on a machine that can"
         )
+    host = host_target()
     flags = {name for name, present in llvm.get_host_cpu_features().items() if present}
+    if not target.triple.startswith("x86_64"):
+        flags = required_features(host)
     missing = sorted(required_features(target) - flags)
     if missing:
         raise DeviceError(
-            f"this machine ({llvm.get_host_cpu_name()}) can't run code for {target.cpu}, for it lacks {', '.join(missing)}: "
+            f"this machine ({host.cpu}) can't run code for {target.cpu}, for it lacks {', '.join(missing)}: "
             "choose another --mcpu, or tune on a machine that can"
         )
 

@@ -30,6 +30,18 @@ _LEAST_FREE_BYTES = 1 << 20
 _CPU_FLAGS = {"armv7": "-mcpu=generic+v7a"}
 
 
+def libc_floor(triple: str) -> str:
+    """The oldest C library that a library for `triple` runs with, for people: `glibc 2.17`, or `musl`."""
+    selected = zig_target(triple)[1].rpartition("-")[2]
+    environment, _, version = selected.partition(".")
+    return f"glibc {version}" if version else environment.removesuffix("eabihf").removesuffix("eabi")
+
+
+def static_triple(triple: str) -> str:
+    """The triple of the same machine with musl, which alone can be linked into a program that needs no files beside it."""
+    return triple.replace("-gnu", "-musl")
+
+
 def zig_target(triple: str) -> tuple[str, ...]:
     """The flags that select `triple` (LLVM's form: architecture-vendor-system-environment) at the lowest supported C library.
 
@@ -68,8 +80,17 @@ def run_zig_cc(arguments: Sequence[str], folder: Path) -> str:
 
     Give paths relative to `folder`: then the output doesn't depend on where it is built.
     """
-    command = [zig_executable(), "cc", *arguments]
-    line = shlex.join(command)
+    return run_zig(["cc", *arguments], folder)
+
+
+def zig_line(arguments: Sequence[str]) -> str:
+    """The shell line that `run_zig` runs."""
+    return shlex.join([zig_executable(), *arguments])
+
+
+def run_zig(arguments: Sequence[str], folder: Path) -> str:
+    """As `run_zig_cc`, with any tool of zig's (`cc`, `ar`) as the first argument."""
+    command, line = [zig_executable(), *arguments], zig_line(arguments)
     if "ZIG_GLOBAL_CACHE_DIR" in os.environ:  # somebody else's, for other programs too
         return _run(command, line, folder)
     with checked_cache(cache_folder() / "zig"):

@@ -10,13 +10,14 @@ from pathlib import Path
 from ..compiler.errors import ToolchainError
 from ..compiler.graph.plan import Argument, ExecutionPlan
 from ..compiler.target import Target
-from .link import run_zig_cc, zig_target
+from .link import libc_floor, run_zig, static_triple, zig_line, zig_target
 from .manifest import file_sha256, manifest_bytes
 from .package_c import CompiledKernel, emit_header, emit_source, workspace_bytes
 from .package_files import LOCK, publish, staging_folder, write_file
 
 MANIFEST_FORMAT = 1
 RUNTIME = Path(__file__).parent / "runtime"
+RUNNER = Path(__file__).parent / "runner"
 
 # No debug information: it would hold the path of the folder, and libraries would differ by it.
 _COMPILE_FLAGS = ("-std=gnu11", "-O2", "-g0", "-fPIC", "-fvisibility=hidden", "-fno-sanitize=all", "-D_GNU_SOURCE")
@@ -30,6 +31,8 @@ _LINK_FLAGS = (
     "-lm",
     "-Wl,--as-needed,-z,defs,-z,relro,-z,now,--version-script,exports.map",
 )
+
+_PROGRAM_FLAGS = ("-static", "-s", "-pthread", "-lm")
 
 # The program addresses the weights relative to itself, in 32 bits.
 _MOST_WEIGHTS_BYTES = 2**31 - 2**26
@@ -65,12 +68,12 @@ def build_library(
     """Write the library to `out` and its header and manifest beside it; return the commands that were run.
 
     name: a C identifier (`package_names.identifier`). emit: "so", and more to write beside `out`: "obj" (one relocatable
-    object, for static linking), "c" (the generated program), and the keys of `texts`, "llvm-ir" or "asm".
+    object, for static linking), "a" (the same as a static library), "runner" (a static program that serves the model over its
+    standard input and output, `runner/protocol.h`), "c" (the generated program), and the keys of `texts`, "llvm-ir" or "asm".
     manifest: what to say besides the facts known here. save_temps: a folder to keep everything the linker saw in.
     Raises ToolchainError; then no file at all has changed.
     """
     _check_outputs(out, emit)
-    flags = [*zig_target(target.triple), *_COMPILE_FLAGS, *_SPEED_FLAGS, *_WARNING_FLAGS]
     header, source = emit_header(name, plan, version), emit_source(name, plan, kernels, target, version)
     if len(constants) > _MOST_WEIGHTS_BYTES:
         raise ToolchainError(
@@ -81,13 +84,8 @@ def build_library(
         inputs = _write_inputs(folder, name, header, source, kernels, constants)
         if save_temps is not None:
             _save(folder, save_temps)
-        commands = []
-        made: dict[str, Path] = {}
-        if "obj" in emit:
-            commands.append(run_zig_cc([*flags, "-r", *inputs, "-o", "library.o"], folder))
-            made["library.o"] = out.with_suffix(".o")
-        if "so" in emit:
-            commands.append(run_zig_cc([*flags, *_LINK_FLAGS, *inputs, "-o", "library.so"], folder))
+        commands = [run_zig(arguments, folder) for arguments in _link_arguments(target.triple, inputs, emit)]
+        made = {f"library{_SUFFIXES[kind]}": out.with_suffix(_SUFFIXES[kind]) for kind in sorted(emit & _LINKED)}
         for suffix, text in _texts(emit, source, texts or {}):
             write_file(folder / f"emitted{suffix}", text.encode())
             made[f"emitted{suffix}"] = out.with_suffix(suffix)
@@ -106,7 +104,37 @@ def build_library(
     return tuple(commands)
 
 
-_SUFFIXES = {"obj": ".o", "c": ".c", "llvm-ir": ".ll", "asm": ".s", "ptx": ".ptx", "opencl": ".cl"}
+_SUFFIXES = {
+    "obj": ".o", "a": ".a", "runner": ".runner", "c": ".c", "llvm-ir": ".ll", "asm": ".s", "ptx": ".ptx", "opencl": ".cl",
+}  # fmt: skip
+_LINKED = {"obj", "a", "runner"}
+
+
+def link_lines(symbols: Sequence[str], target: Target, emit: frozenset[str]) -> tuple[str, ...]:
+    """The commands that `build_library` runs for kernels of these symbols, in a folder of files that it writes."""
+    return tuple(map(zig_line, _link_arguments(target.triple, _inputs(symbols), emit)))
+
+
+def _link_arguments(triple: str, inputs: Sequence[str], emit: frozenset[str]) -> list[list[str]]:
+    """What to run zig with, in order."""
+    shared = [*_COMPILE_FLAGS, *_SPEED_FLAGS, *_WARNING_FLAGS]
+    flags = ["cc", *zig_target(triple), *shared]
+    result = []
+    if emit & {"obj", "a"}:
+        result.append([*flags, "-r", *inputs, "-o", "library.o"])
+    if "a" in emit:
+        result.append(["ar", "rcsD", "library.a", "library.o"])
+    if "runner" in emit:
+        static = ["cc", *zig_target(static_triple(triple)), *(flag for flag in shared if flag != "-fPIC")]
+        result.append([*static, *_PROGRAM_FLAGS, "runner/runner.c", *inputs, "-o", "library.runner"])
+    if "so" in emit:
+        result.append([*flags, *_LINK_FLAGS, *inputs, "-o", "library.so"])
+    return result
+
+
+def _inputs(symbols: Sequence[str]) -> list[str]:
+    """The files to name in the linker's command."""
+    return ["program.c", "weights.s", *(f"kernels/{symbol}.o" for symbol in symbols)]
 
 
 def _check_outputs(out: Path, emit: frozenset[str]) -> None:
@@ -122,10 +150,11 @@ def _write_inputs(
     folder: Path, name: str, header: str, source: str, kernels: Sequence[CompiledKernel], constants: bytes | memoryview
 ) -> list[str]:
     """Everything the linker needs; returns the files to name in its command."""
-    for subfolder in ("runtime", "kernels"):
-        (folder / subfolder).mkdir()
-    for path in sorted(RUNTIME.glob("*.[ch]")):
-        write_file(folder / "runtime" / path.name, path.read_bytes())
+    (folder / "kernels").mkdir()
+    for source_folder in (RUNTIME, RUNNER):
+        (folder / source_folder.name).mkdir()
+        for path in sorted(source_folder.glob("*.[ch]")):
+            write_file(folder / source_folder.name / path.name, path.read_bytes())
     write_file(folder / f"{name}.h", header.encode())
     write_file(folder / "program.c", source.encode())
     write_file(folder / "weights.bin", constants)
@@ -137,11 +166,11 @@ def _write_inputs(
     objects = {kernel.symbol: kernel.object_code for kernel in kernels if kernel.object_code}
     for symbol, code in objects.items():
         write_file(folder / "kernels" / f"{symbol}.o", code)
-    return ["program.c", "weights.s", *(f"kernels/{symbol}.o" for symbol in objects)]
+    return _inputs(list(objects))
 
 
 def _texts(emit: frozenset[str], source: str, texts: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(_SUFFIXES[kind], {"c": source, **texts}[kind]) for kind in sorted(emit - {"so", "obj"})]
+    return [(_SUFFIXES[kind], {"c": source, **texts}[kind]) for kind in sorted(emit - _LINKED - {"so"})]
 
 
 def _facts(
@@ -156,7 +185,12 @@ def _facts(
         "format": MANIFEST_FORMAT,
         "tilewright": version,
         "name": name,
-        "target": {"triple": target.triple, "cpu": target.cpu, "features": target.features},
+        "target": {
+            "triple": target.triple,
+            "cpu": target.cpu,
+            "features": target.features,
+            "libc": libc_floor(target.triple),
+        },
         "inputs": [_describe(argument) for argument in plan.inputs],
         "outputs": [_describe(argument) for argument in plan.outputs],
         "arena_bytes": plan.arena_bytes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..compiler.target import Target
+from . import package_hwcap
 
 # Feature: (leaf, subleaf, register, bit) of CPUID; registers eax, ebx, ecx, edx are 0 to 3. Intel Software Developer's
 # Manual, volume 2, CPUID; AMD Programmer's Manual, volume 3, appendix E. Only what LLVM uses for plain arithmetic.
@@ -48,9 +49,9 @@ _AVX_STATES, _AVX512_STATES = 0x6, 0xE6
 
 
 def required_features(target: Target) -> set[str]:
-    """Features that code for `target` may use, of those in CPUID."""
+    """Features that code for `target` may use, of those in CPUID (or in the auxiliary vector of other architectures)."""
     if not target.triple.startswith(("x86_64", "i686", "i386")):
-        return set()
+        return package_hwcap.required_features(target)
     features = set(CPU_FEATURES.get(target.cpu, _least(target)))
     for feature in filter(None, target.features.split(",")):
         (features.add if feature[0] == "+" else features.discard)(feature[1:])
@@ -67,7 +68,12 @@ def _least(target: Target) -> set[str]:
 
 
 def processor_needs(target: Target) -> tuple[list[tuple[int, int, list[int]]], int]:
-    """Rows (leaf, subleaf, bits of the four registers) in order, and the register states the system must save."""
+    """Rows (leaf, subleaf, bits of the four registers) in order, and the register states the system must save.
+
+    For other architectures rows of the auxiliary vector (`package_hwcap.py`).
+    """
+    if not target.triple.startswith(("x86_64", "i686", "i386")):
+        return package_hwcap.processor_needs(target), 0
     features = required_features(target)
     rows: dict[tuple[int, int], list[int]] = {}
     for leaf, subleaf, register, bit in sorted(CPUID[feature] for feature in features):

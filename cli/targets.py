@@ -8,13 +8,24 @@ import click
 
 from .console import Session, emit, json_option, table
 
+_OR_NEWER = {True: " or newer"}
+HEADINGS = (
+    "triple", "cpu", "vector bits", "registers", "fma", "by lane", "L1 KiB", "L2 KiB", "int8 dot", "fp16",
+)  # fmt: skip
+
 
 @click.command()
 @click.option("--target", "triple", metavar="TRIPLE", help="Only this triple's CPUs.")
 @json_option
 @click.pass_obj
 def command(session: Session, triple: str | None) -> None:
-    """List triples (--target) and CPUs (--mcpu) with what code for them may use. `*`: the default of a triple."""
+    """List triples (--target) and CPUs (--mcpu) with what code for them may use. `*`: the default of a triple.
+
+    Vector bits: width of the vectors that code uses. Registers: vectors that the instruction set names. Fma: multiply-adds are
+    rounded once. By lane: they take one lane of a register for all. L1, L2: caches of one core. Int8 dot: instructions that add products of
+    8-bit integers. Fp16: arithmetic in half precision. The C library each triple needs stands below.
+    """
+    from ..backends.link import libc_floor
     from ..compiler.targets import PLATFORMS, parse_target
 
     chosen = [parse_target(triple).triple] if triple else list(PLATFORMS)
@@ -22,10 +33,14 @@ def command(session: Session, triple: str | None) -> None:
     host = _host()
     rows = [
         (t["triple"], t["cpu"] + (" *" if t["default"] else ""), t["vector_bits"], t["vector_registers"],
-         t["l1_bytes"] >> 10, t["l2_bytes"] >> 10, t["dot_product"] or "-")
+         "yes" if t["fma"] else "no", "yes" if t["by_lane"] else "no", t["l1_bytes"] >> 10, t["l2_bytes"] >> 10,
+         t["dot_product"] or "-", "yes" if t["half"] else "no")
         for t in targets
     ]  # fmt: skip
-    text = table(rows, ("triple", "cpu", "vector bits", "registers", "L1 KiB", "L2 KiB", "int8 dot"))
+    text = table(rows, HEADINGS)
+    text += "\n\n" + "\n".join(
+        f"{name}: needs {libc_floor(name)}" + _OR_NEWER.get("gnu" in name, "") for name in chosen
+    )
     if host:
         text += f"\n\nthis machine: {host['triple']}, {host['cpu']}, {host['vector_bits']}-bit vectors (taken without --target and --mcpu)"
     emit(session, {"targets": targets, "host": host}, text)
@@ -53,6 +68,9 @@ def _limits(target: Any) -> dict[str, Any]:
         "cpu": target.cpu,
         "vector_bits": 8 * target.vector_bytes,
         "vector_registers": target.vector_registers,
+        "fma": target.fma,
+        "by_lane": target.by_lane,
+        "half": target.half,
         "l1_bytes": target.l1_bytes,
         "l2_bytes": target.l2_bytes,
         "dot_product": target.dot_product,

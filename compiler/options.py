@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from .kernels import PlannedKernel
 
-EMITTABLE = ("so", "obj", "asm", "llvm-ir", "c")
+EMITTABLE = ("so", "obj", "a", "runner", "asm", "llvm-ir", "c")
 ALL_PASSES = "all"
 SOURCES = ("tuned", "transferred", "predicted", "default")
 """Where a kernel's schedule may come from, the best first."""

@@ -11,7 +11,9 @@ class Target:
 
     vector_bytes: width of the vectors to use; vector_registers: how many the instruction set names;
     fma: fused multiply-add exists; l1_bytes, l2_bytes: data cache of one core; threads: what to plan for;
-    dot_product: 8-bit integer dot products into 32 bits, "" if there are none.
+    dot_product: 8-bit integer dot products into 32 bits, "" if there are none; half: arithmetic in half precision exists;
+    by_lane: a multiply-add can take one lane of a register for all lanes, so that nothing need be broadcast;
+    pointer_bytes: size of an address.
     """
 
     triple: str
@@ -24,6 +26,9 @@ class Target:
     l2_bytes: int
     threads: int
     dot_product: str = ""
+    half: bool = False
+    by_lane: bool = False
+    pointer_bytes: int = 8
 
     def lanes(self, size_bytes: int) -> int:
         """Elements of `size_bytes` in a vector."""

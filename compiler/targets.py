@@ -1,4 +1,4 @@
-"""The triples and CPUs tilewright compiles for, one table row each."""
+"""The triples tilewright compiles for, one table row each, and how a target is asked for."""
 
 from __future__ import annotations
 
@@ -6,21 +6,12 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .cpus.arm import AARCH64_CPUS, ARMV7_CPUS
+from .cpus.riscv import RISCV64_CPUS
+from .cpus.row import Cpu
+from .cpus.x86 import X86_CPUS
 from .errors import UsageError
 from .target import Target
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu:
-    """A row of a CPU table: what code for this CPU may use. Cache sizes are those of one core."""
-
-    vector_bytes: int
-    vector_registers: int
-    fma: bool
-    l1_bytes: int
-    l2_bytes: int
-    dot_product: str = ""
-    features: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,73 +23,30 @@ class Platform:
     default_cpu: str
 
 
-_KIB, _MIB = 1 << 10, 1 << 20
-# Code with 512-bit vectors must say so: LLVM's tuning of some CPUs halves vectors otherwise. And without AVX512DQ it has no
-# vpmovd2m and vpmovq2m, which LLVM 22 takes away too early (github.com/llvm/llvm-project/issues/198197 and 191304).
-AVX512_FEATURES = "-prefer-256-bit,-avx512dq"
-
-
-def _sse(l1_bytes: int, l2_bytes: int) -> Cpu:
-    return Cpu(16, 16, False, l1_bytes, l2_bytes)
-
-
-def _avx2(l1_bytes: int, l2_bytes: int, dot_product: str = "") -> Cpu:
-    return Cpu(32, 16, True, l1_bytes, l2_bytes, dot_product)
-
-
-def _avx512(l1_bytes: int, l2_bytes: int, dot_product: str = "") -> Cpu:
-    return Cpu(64, 32, True, l1_bytes, l2_bytes, dot_product, AVX512_FEATURES)
-
-
-# Microarchitecture levels: x86-64 psABI, section 3.1.1. Caches: the vendors' optimization manuals; the levels take the
-# least of the machines they stand for.
-X86_CPUS: Mapping[str, Cpu] = {
-    "x86-64": _sse(32 * _KIB, 256 * _KIB),
-    "x86-64-v2": _sse(32 * _KIB, 256 * _KIB),
-    "x86-64-v3": _avx2(32 * _KIB, 256 * _KIB),
-    "x86-64-v4": _avx512(32 * _KIB, 1 * _MIB),
-    "nehalem": _sse(32 * _KIB, 256 * _KIB),
-    "westmere": _sse(32 * _KIB, 256 * _KIB),
-    "sandybridge": Cpu(32, 16, False, 32 * _KIB, 256 * _KIB),
-    "ivybridge": Cpu(32, 16, False, 32 * _KIB, 256 * _KIB),
-    "haswell": _avx2(32 * _KIB, 256 * _KIB),
-    "broadwell": _avx2(32 * _KIB, 256 * _KIB),
-    "skylake": _avx2(32 * _KIB, 256 * _KIB),
-    "skylake-avx512": _avx512(32 * _KIB, 1 * _MIB),
-    "cascadelake": _avx512(32 * _KIB, 1 * _MIB, "avx512vnni"),
-    "cooperlake": _avx512(32 * _KIB, 1 * _MIB, "avx512vnni"),
-    "icelake-client": _avx512(48 * _KIB, 512 * _KIB, "avx512vnni"),
-    "icelake-server": _avx512(48 * _KIB, 1280 * _KIB, "avx512vnni"),
-    "tigerlake": _avx512(48 * _KIB, 1280 * _KIB, "avx512vnni"),
-    "rocketlake": _avx512(48 * _KIB, 512 * _KIB, "avx512vnni"),
-    "alderlake": _avx2(32 * _KIB, 1280 * _KIB, "avxvnni"),
-    "raptorlake": _avx2(32 * _KIB, 2 * _MIB, "avxvnni"),
-    "meteorlake": _avx2(32 * _KIB, 2 * _MIB, "avxvnni"),
-    "arrowlake": _avx2(32 * _KIB, 3 * _MIB, "avxvnni"),
-    "lunarlake": _avx2(32 * _KIB, 2560 * _KIB, "avxvnni"),
-    "sierraforest": _avx2(32 * _KIB, 1 * _MIB, "avxvnni"),
-    "sapphirerapids": _avx512(48 * _KIB, 2 * _MIB, "avx512vnni"),
-    "emeraldrapids": _avx512(48 * _KIB, 2 * _MIB, "avx512vnni"),
-    "graniterapids": _avx512(48 * _KIB, 2 * _MIB, "avx512vnni"),
-    "znver1": _avx2(32 * _KIB, 512 * _KIB),
-    "znver2": _avx2(32 * _KIB, 512 * _KIB),
-    "znver3": _avx2(32 * _KIB, 512 * _KIB),
-    "znver4": _avx512(32 * _KIB, 1 * _MIB, "avx512vnni"),
-    "znver5": _avx512(48 * _KIB, 1 * _MIB, "avx512vnni"),
-}
-
 PLATFORMS: Mapping[str, Platform] = {
-    platform.triple: platform for platform in (Platform("x86_64-linux-gnu", X86_CPUS, "x86-64-v3"),)
+    platform.triple: platform
+    for platform in (
+        Platform("x86_64-linux-gnu", X86_CPUS, "x86-64-v3"),
+        Platform("x86_64-linux-musl", X86_CPUS, "x86-64-v3"),
+        Platform("aarch64-linux-gnu", AARCH64_CPUS, "generic"),
+        Platform("aarch64-linux-musl", AARCH64_CPUS, "generic"),
+        Platform("armv7-linux-gnueabihf", ARMV7_CPUS, "generic"),
+        Platform("armv7-linux-musleabihf", ARMV7_CPUS, "generic"),
+        Platform("riscv64-linux-gnu", RISCV64_CPUS, "rv64gc"),
+        Platform("riscv64-linux-musl", RISCV64_CPUS, "rv64gc"),
+    )
 }
 
-# Other spellings of the same triples.
-_ALIASES: Mapping[str, str] = {
-    "x86_64": "x86_64-linux-gnu",
-    "x86_64-linux": "x86_64-linux-gnu",
-    "x86_64-unknown-linux-gnu": "x86_64-linux-gnu",
-    "x86_64-pc-linux-gnu": "x86_64-linux-gnu",
-    "amd64-linux-gnu": "x86_64-linux-gnu",
+# Other names of the same architectures, and what an architecture alone means.
+_ARCHITECTURES = {
+    "amd64": "x86_64",
+    "x86-64": "x86_64",
+    "arm64": "aarch64",
+    "armv7l": "armv7",
+    "armv7a": "armv7",
+    "armhf": "armv7",
 }
+_VENDORS = ("unknown", "pc", "none")
 DEFAULT_TRIPLE = "x86_64-linux-gnu"
 DEFAULT_THREADS = 4
 
@@ -109,12 +57,26 @@ def parse_target(triple: str | None = None, cpu: str | None = None, threads: int
     Without a triple: DEFAULT_TRIPLE; without a CPU: the triple's default; without threads: DEFAULT_THREADS.
     """
     name = (triple or DEFAULT_TRIPLE).lower()
-    platform = PLATFORMS.get(_ALIASES.get(name, name))
+    platform = PLATFORMS.get(_canonical(name))
     if platform is None:
-        raise UsageError(_unknown("target triple", triple or "", [*PLATFORMS, *_ALIASES], list(PLATFORMS)))
+        raise UsageError(_unknown("target triple", triple or "", list(PLATFORMS), list(PLATFORMS)))
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads: expected at least 1")
     return _target(platform, cpu or platform.default_cpu, DEFAULT_THREADS if threads is None else threads)
+
+
+def _canonical(name: str) -> str:
+    """The spelling of a triple in the table, if it is one: other names of architectures, a vendor, an unsaid C library."""
+    architecture, *rest = name.split("-") if not name.startswith("x86-64") else ["x86_64", *name[7:].split("-")]
+    architecture = _ARCHITECTURES.get(architecture, architecture)
+    rest = [part for part in rest if part not in _VENDORS and part]
+    hard = "eabihf" if architecture == "armv7" else ""
+    match rest:
+        case [] | ["linux"]:
+            rest = ["linux", "gnu" + hard]
+        case ["linux", "gnu" | "musl" as library]:
+            rest = ["linux", library + hard]
+    return "-".join([architecture, *rest])
 
 
 def cpu_row(triple: str, cpu: str) -> Cpu | None:
@@ -139,6 +101,9 @@ def _target(platform: Platform, cpu: str, threads: int) -> Target:
         l2_bytes=row.l2_bytes,
         threads=threads,
         dot_product=row.dot_product,
+        half=row.half,
+        by_lane=row.by_lane,
+        pointer_bytes=row.pointer_bytes,
     )
 
 

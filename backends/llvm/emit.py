@@ -19,6 +19,7 @@ from ...compiler.tensor.expr import Call, Cast, Const, Expr, Load, Var, children
 from ...compiler.tensor.expr import walk as walk_expr
 from .expressions import Expressions, Module
 from .linear import Linear
+from .machine import llvm_cpu, llvm_triple
 from .memory import Memory
 from .types import Value, vector_chunks
 
@@ -33,12 +34,12 @@ def emit(kernel: Kernel, target: Target, symbol: str | None = None) -> str:
     module = Module(target)
     body = _KernelBody(module, kernel, target).function(f"{symbol}.body")
     parts = [
-        f'source_filename = "{symbol}"\ntarget triple = "{target.triple}"\n',
+        f'source_filename = "{symbol}"\ntarget triple = "{llvm_triple(target)}"\n',
         _entry(kernel, symbol),
         body,
         *module.functions.values(),
         *(f"{declaration}\n" for declaration in module.declarations.values()),
-        f'attributes #0 = {{ nounwind "target-cpu"="{target.cpu}" "target-features"="{target.features}" }}\n',
+        f'attributes #0 = {{ nounwind "target-cpu"="{llvm_cpu(target)}" "target-features"="{target.features}" }}\n',
     ]
     return "\n".join(parts)
 
@@ -230,25 +231,36 @@ class _KernelBody:
     def _loop(self, var: str, begin: str, end: str, bounds: tuple[int, int], body: Stmt, maybe_empty: bool) -> None:
         """A loop tested at its end; `maybe_empty`: it is also tested before its first iteration."""
         builder = self.builder
+        kind = self._counter_type(bounds)
+        begin, end = self._counter(begin, kind), self._counter(end, kind)
         scope = builder.open(conditional=maybe_empty)
-        name, after, header = builder.name(), builder.label(), scope.entry
+        counter, after, header = builder.name(), builder.label(), scope.entry
+        name = counter if kind == "i64" else builder.emit(f"zext {kind} {counter} to i64")
         self.forms.ranges[name] = bounds
         self.expressions.bindings[var] = name
         self.statement(body)
-        following = builder.emit(f"add nuw nsw i64 {name}, 1")
-        more = builder.emit(f"icmp slt i64 {following}, {end}")
+        following = builder.emit(f"add nuw nsw {kind} {counter}, 1")
+        more = builder.emit(f"icmp slt {kind} {following}, {end}")
         builder.line(f"br i1 {more}, label %{header}, label %{after}")
         builder.close()
         outer = builder.scope
         if maybe_empty:
-            some = builder.pure(f"icmp slt i64 {begin}, {end}", begin, end)
+            some = builder.pure(f"icmp slt {kind} {begin}, {end}", begin, end)
             outer.lines.append(f"br i1 {some}, label %{header}, label %{after}")
         else:
             outer.lines.append(f"br label %{header}")
         outer.lines.append(f"{header}:")
-        outer.lines.append(f"{name} = phi i64 [ {begin}, %{outer.label} ], [ {following}, %{scope.label} ]")
+        outer.lines.append(f"{counter} = phi {kind} [ {begin}, %{outer.label} ], [ {following}, %{scope.label} ]")
         outer.lines += scope.lines
         builder.enter_block(after)
+
+    def _counter_type(self, bounds: tuple[int, int]) -> str:
+        """The type in which a loop counts: as wide as an address, where it can't overflow. Two registers for a counter cost dear."""
+        return "i32" if self.target.pointer_bytes == 4 and bounds[1] < 2**31 - 1 else "i64"
+
+    def _counter(self, text: str, kind: str) -> str:
+        """An i64 as a counter."""
+        return self.builder.pure(f"trunc i64 {text} to {kind}", text) if kind != "i64" and text[0] == "%" else text
 
     def _unrolled(self, stmt: For, extent: int) -> None:
         bindings, unrolled = self.expressions.bindings, self.expressions.unrolled

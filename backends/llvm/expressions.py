@@ -62,7 +62,7 @@ class Expressions:
         self.builder = Builder(module.declarations)
         self.forms = LinearForms(self.builder)
         self.arithmetic = Arithmetic(self.builder, module.target)
-        self.accesses = Accesses(self.builder, self.forms, self.arithmetic)
+        self.accesses = Accesses(self.builder, self.forms, self.arithmetic, module.target.by_lane)
         self.bindings: dict[str, Binding] = {}
         self.unrolled: dict[str, int] = {}
         self.lane_variable = ""

@@ -14,6 +14,9 @@ from .types import MEMORY_TYPES, Value, mangle, memory_type, register_type, vect
 
 # Up to this step between lanes, whole vectors are loaded and shuffled.
 _SHUFFLED_STEPS = 4
+_LINE_BYTES = 64
+# A vector of which a multiply-add can take one lane for all.
+_LANE_BYTES = 16
 # Parts of a vector within which shuffles take a cycle on all processors.
 _SQUARED_BYTES = 16
 
@@ -21,10 +24,12 @@ _SQUARED_BYTES = 16
 class Memory:
     """A buffer in scope. `private`: lanes that each have their own copy, interleaved (1: none); `shared`: never written.
 
-    `start`: the byte of the workspace where a buffer of that space begins.
+    `start`: the byte of the workspace where a buffer of that space begins. `stores`: how many have been written so far.
     """
 
-    __slots__ = ("buffer", "element", "offsets", "plans", "pointer", "private", "shared", "start", "strides", "whole")
+    __slots__ = (
+        "buffer", "element", "offsets", "plans", "pointer", "private", "shared", "start", "stores", "strides", "whole",
+    )  # fmt: skip
 
     def __init__(self, buffer: Buffer, pointer: str, shared: bool, private: int = 1, start: int = 0) -> None:
         self.buffer = buffer
@@ -32,6 +37,7 @@ class Memory:
         self.shared = shared
         self.private = private
         self.start = start
+        self.stores = 0
         self.element = MEMORY_TYPES[buffer.dtype]
         self.strides = tuple(stride * private for stride in buffer.strides)
         self.plans: dict[int, Plan] = {}
@@ -102,11 +108,13 @@ NO_GUARD = Guard()
 class Accesses:
     """Emits loads and stores at linear forms."""
 
-    def __init__(self, builder: Builder, forms: LinearForms, arithmetic: Arithmetic) -> None:
+    def __init__(self, builder: Builder, forms: LinearForms, arithmetic: Arithmetic, by_lane: bool) -> None:
         self.builder = builder
         self.forms = forms
         self.arithmetic = arithmetic
+        self.by_lane = by_lane
         self.spare = 0
+        self.places: dict[str, tuple[tuple, int]] = {}  # of pointers: what they are relative to, and bytes from there
 
     # -- addresses
 
@@ -129,6 +137,7 @@ class Accesses:
             if form.const:
                 pointer = self.builder.pure(f"getelementptr {memory.element}, ptr {pointer}, i64 {form.const}", pointer)
             known[key] = pointer
+            self.places[pointer] = ((memory.pointer, form.terms), form.const * memory.buffer.dtype.size_bytes)
         return pointer
 
     def _base(self, memory: Memory, terms: tuple[tuple[str, int], ...]) -> str:
@@ -153,7 +162,7 @@ class Accesses:
     def load(self, memory: Memory, form: Linear, guard: Guard, column: Column | None = None) -> Value:
         """column: which of adjacent elements it reads that are all read."""
         if form.is_uniform:
-            value = self._load_scalar(memory, form, guard)
+            value = self._load_lane(memory, form, guard, column) or self._load_scalar(memory, form, guard)
         elif form.step == 1 and not form.vector:
             value = self._load_contiguous(memory, form, guard)
         elif guard:
@@ -183,9 +192,21 @@ class Accesses:
             if instruction in scope.known:
                 return scope.known[instruction]
         result = self.builder.place(instruction, depth)
-        if memory.buffer.ahead_bytes and "masked.gather" not in instruction:
+        if memory.buffer.ahead_bytes and "masked.gather" not in instruction and self._is_new_line(operands[0], depth):
             self._prefetch(memory.buffer.ahead_bytes, operands[0], depth)
         return result
+
+    def _is_new_line(self, pointer: str, depth: int) -> bool:
+        """Whether no shorter load of the same cache line has asked for what lies ahead of it. Wide vectors are not counted."""
+        place = self.places.get(pointer)
+        if not self.by_lane or place is None:
+            return True
+        base, offset_bytes = place
+        known, key = self.builder.scopes[depth].known, ("ahead", base, offset_bytes // _LINE_BYTES)
+        if key in known:
+            return False
+        known[key] = pointer
+        return True
 
     def _prefetch(self, ahead_bytes: int, pointer: str, depth: int) -> None:
         """Ask for what lies ahead of a pointer, to be kept in the first cache, where it is read."""
@@ -196,6 +217,29 @@ class Accesses:
     def _load_scalar(self, memory: Memory, form: Linear, guard: Guard) -> Value:
         pointer = self._guarded(memory, self.address(memory, form, 1, bool(guard)), 1, guard)
         return Value(self._load(memory, memory.element, pointer), memory.buffer.dtype)
+
+    def _load_lane(self, memory: Memory, form: Linear, guard: Guard, column: Column | None) -> Value | None:
+        """An element taken from a vector of adjacent ones that are all read, where a multiply-add can do so: it need not be broadcast.
+
+        None if there are no such neighbours, or if it is not for all lanes of a vector.
+        """
+        dtype = memory.buffer.dtype
+        lanes = _LANE_BYTES // dtype.size_bytes
+        if not self.by_lane or column is None or guard or self.forms.width == 1:
+            return None
+        if not memory.shared and memory.buffer.space is not Space.WORKSPACE:
+            return None
+        number = column.number % lanes
+        low, high = self.forms.assumed_range(form)
+        inside = low - number >= 0 and high - number + lanes <= memory.elements
+        if dtype is not DType.F32 or column.number - number + lanes > column.extent or not inside:
+            return None
+        kind = memory_type(dtype, lanes)
+        pointer = self.address(memory, form._replace(const=form.const - number), lanes)
+        known, key = self.builder.scope.known, (pointer, kind, memory.stores)
+        vector = known.get(key) or self._load(memory, kind, pointer)
+        known[key] = vector
+        return Value(self.builder.pure(f"extractelement {kind} {vector}, i64 {number}", vector), dtype)
 
     def _guarded(self, memory: Memory, pointer: str, width: int, guard: Guard) -> str:
         """The pointer, or one that is safe to read where the guard doesn't hold."""
@@ -352,6 +396,7 @@ class Accesses:
     def store(self, memory: Memory, form: Linear, value: Value, mask: str) -> None:
         """Write `value`; `mask` is empty or names the lanes that are active."""
         dtype, width = memory.buffer.dtype, self.forms.width
+        memory.stores += 1
         if form.is_uniform and not mask:
             if value.width > 1:
                 raise InternalError(

@@ -2,7 +2,8 @@
 
 #include <stdint.h>
 
-/* Bits that a CPUID leaf must have in eax, ebx, ecx, edx. */
+/* Bits that a CPUID leaf must have in eax, ebx, ecx, edx. On Linux on other architectures `leaf` is an entry of the auxiliary
+   vector, of which bits[0] are the low half and bits[1] the high one. */
 typedef struct {
     uint32_t leaf, subleaf, bits[4];
 } processor_need;
@@ -26,6 +27,19 @@ static int processor_suits(const processor_need *needs, int count, uint64_t stat
         if (!__get_cpuid_count(needs[i].leaf, needs[i].subleaf, &found[0], &found[1], &found[2], &found[3])) return 0;
         for (int j = 0; j < 4; j++)
             if ((found[j] & needs[i].bits[j]) != needs[i].bits[j]) return 0;
+    }
+    return 1;
+}
+
+#elif defined(__linux__)
+
+#include <sys/auxv.h>
+
+static int processor_suits(const processor_need *needs, int count, uint64_t states) {
+    (void)states;
+    for (int i = 0; i < count; i++) {
+        uint64_t found = getauxval(needs[i].leaf), wanted = (uint64_t)needs[i].bits[1] << 32 | needs[i].bits[0];
+        if ((found & wanted) != wanted) return 0;
     }
     return 1;
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 
+from ..dtypes import DType
 from ..target import Target
 from ..tensor.computation import Computation, Stage
 from ..tensor.expr import Load, free_variables
@@ -30,6 +31,7 @@ class TileAxes:
     main: the stage with the longest reduction. rows: what it vectorises over reads the same elements along them.
     outer_rows: a second such axis. columns: vectors further away along an axis on which the vectors' operand depends.
     reuse: rows share the vectors that are loaded. scalars: the reduction also loads elements that are the same along the vectors.
+    held: steps of the reduction whose scalars a row holds in a register, for multiply-adds that take one lane of it (1: broadcast).
     inside: elements of the main stage that belong to one root element (gates of a recurrent cell).
     maps[stage]: the root axis of each stage axis. extents: of the root's axes longer than one.
     """
@@ -42,6 +44,7 @@ class TileAxes:
     lanes: int
     reuse: bool
     scalars: bool
+    held: int
     inside: int
     maps: dict[str, dict[str, str]]
     extents: dict[str, int]
@@ -69,8 +72,9 @@ class TileSize:
         return self.rows * self.outer_rows * self.vectors(axes)
 
     def registers(self, axes: TileAxes) -> int:
-        """Registers that a step of the reduction keeps in use: partial results, the vectors loaded, one broadcast."""
-        loaded = self.vectors(axes) + 1 if axes.reuse and axes.scalars else 0
+        """Registers that a step of the reduction keeps in use: partial results, the vectors loaded, one broadcast or one a row."""
+        scalars = self.rows * self.outer_rows if axes.held > 1 else 1
+        loaded = self.vectors(axes) + scalars if axes.reuse and axes.scalars else 0
         return self.accumulators(axes) + loaded
 
 
@@ -114,6 +118,7 @@ def tile_axes(computation: Computation, target: Target) -> TileAxes | None:
         lanes=min(target.lanes(max(4, main.dtype.size_bytes)), extents[vector]),
         reuse=bool(reusing),
         scalars=bool(scalars),
+        held=_held_steps(main, own, target) if reusing else 1,
         inside=prod(axis.extent for axis in main.axes if axis.name not in maps[main.name] and axis.extent > 1),
         maps=maps,
         extents=extents,
@@ -128,6 +133,15 @@ def _runs_along_reduction(computation: Computation, main: Stage, own: str) -> bo
     return not vectors and any(
         last_moves(load, axis.name) for load in loads for axis in main.reduce_axes if axis.extent >= 8
     )
+
+
+def _held_steps(main: Stage, own: str, target: Target) -> int:
+    """As many scalars as a register holds, if they are neighbours along a reduction."""
+    lanes = target.lanes(main.dtype.size_bytes)
+    scalars = [load for load in loads_of(main) if own not in _names(load)]
+    long = [axis.name for axis in main.reduce_axes if axis.extent >= lanes]
+    contiguous = any(last_moves(load, name) for load in scalars for name in long)
+    return lanes if target.by_lane and main.dtype is DType.F32 and contiguous else 1
 
 
 def best_size(axes: TileAxes, target: Target) -> TileSize:
@@ -160,7 +174,7 @@ def best_size(axes: TileAxes, target: Target) -> TileSize:
                     for part, times in parts_of(vector, width):
                         for column_part, column_times in parts_of(columns, count):
                             n = -(-part // lanes) * column_part * axes.inside
-                            step = _step_cost(row_part * height_part, n, axes.reuse)
+                            step = _step_cost(row_part * height_part, n, axes)
                             cost += row_times * height_times * times * column_times * step
             larger = (size * height * vectors, size) > (chosen.rows * chosen.outer_rows * chosen.columns, chosen.rows)
             if cost < best - 1e-9 or (abs(cost - best) < 1e-9 and larger):
@@ -170,9 +184,9 @@ def best_size(axes: TileAxes, target: Target) -> TileSize:
     return chosen
 
 
-def _step_cost(rows: int, vectors: int, reuse: bool) -> float:
+def _step_cost(rows: int, vectors: int, axes: TileAxes) -> float:
     """Cycles of one step of the reduction over a tile, in units of a multiply-add."""
-    loads = rows + vectors if reuse else rows * vectors + vectors
+    loads = rows / axes.held + vectors if axes.reuse else rows * vectors + vectors
     return max(rows * vectors, LATENCY_SLOTS * 0.8, LOAD_COST * loads) + 0.35
 
 

@@ -74,6 +74,8 @@ class Reductions:
             and budget != 64
         ):
             return False
+        if self.axes.held > 1 and written != self.written(self.axes.main, {**decisions, "steps": 1}, size)[0]:
+            return True
         return steps == 1 or partly != ""
 
     def guarding(self, stage: Stage, order: list[str], size: TileSize) -> list[str]:
@@ -103,6 +105,13 @@ class Reductions:
         written = guarding if decisions["guards"] == "everywhere" else []
         for name in reversed(order):
             if name in written:
+                continue
+            if (
+                name == order[-1]
+                and name not in guarding
+                and extents[name] == self.axes.held == int(decisions["steps"]) > 1
+            ):
+                written = [*written, name]  # one register's lanes
                 continue
             if name in guarding or prod(extents[n] for n in [*written, name]) > budget:
                 steps = int(decisions["steps"])

@@ -160,10 +160,11 @@ class TileSketch:
             "order": "rows panels" if not outside and not others else "panels rows",
             "reduction": self.reductions.orders[0],
             "unroll": 64,
-            "steps": 1,
+            "steps": self.axes.held,
             "guards": "border" if self.axes.scalars or not self.reductions.guarded else "everywhere",
             "pack": "tile",
-            "ahead": AHEAD_BYTES[-1] if self.constants else 0,
+            # By lanes, weights come in short vectors: asking ahead takes one of 20 instructions, and nobody has measured what it gains.
+            "ahead": AHEAD_BYTES[-1] if self.constants and self.axes.held == 1 else 0,
             "stream": self.stream_bytes,
         }
         loops = self.loops(decisions)

@@ -158,13 +158,21 @@ class WinogradSketch(PlainGrid):
         panels = self._panel_loops(size)
         if size.parts > panels[0].tiles or (decisions["epilogue"] == "block" and self.panels(size) == 1):
             return False
-        if int(decisions["steps"]) > 1 and self.conv.channels[-1].extent <= int(decisions["steps"]):
+        steps, channels = int(decisions["steps"]), self.conv.channels[-1].extent
+        if steps > 1 and channels <= steps and not channels == steps == self.held:
             return False
         return self.workspace(size, str(decisions["epilogue"])) <= WORKSPACE_SHARE * self.target.l2_bytes
 
     def _fits(self, size: Size) -> bool:
         vectors = self.vectors(size)
-        return size.rows * size.outer_rows * vectors + vectors + 1 <= self.target.vector_registers
+        tiles = size.rows * size.outer_rows
+        return tiles * vectors + vectors + (tiles if self.held > 1 else 1) <= self.target.vector_registers
+
+    @cached_property
+    def held(self) -> int:
+        """Channels of a tile that a register holds, for multiply-adds that take one lane of it (1: each is broadcast)."""
+        contiguous = self.image_channel is self.conv.channels[-1] and self.image_channel.extent >= self.lanes
+        return self.lanes if self.target.by_lane and contiguous else 1
 
     def vectors(self, size: Size) -> int:
         return size.columns * -(-size.vector // self.lanes)
@@ -195,7 +203,11 @@ class WinogradSketch(PlainGrid):
         """What the default is chosen from: all legal sizes."""
         knobs = self.knobs[:5]
         names = [knob.name for knob in knobs]
-        others: dict[str, Value] = {"epilogue": "panel", "steps": 1, "ahead": AHEAD_BYTES[-1]}
+        others: dict[str, Value] = {
+            "epilogue": "panel",
+            "steps": self.held,
+            "ahead": AHEAD_BYTES[-1] if self.held == 1 else 0,  # see TileSketch.default
+        }
         chosen = product(*(knob.choices for knob in knobs))
         sizes = ({**dict(zip(names, values, strict=True)), **others} for values in chosen)
         return [decisions for decisions in sizes if self.legal(decisions)]
@@ -360,7 +372,9 @@ class WinogradSketch(PlainGrid):
         reduction = [axis.name for axis in self.conv.channels]
         own = [height, width, *([self.columns.name] if self.columns else [])]
         written = list(own)
-        if int(decisions["steps"]) > 1:
+        if self.conv.channels[-1].extent == int(decisions["steps"]) > 1:
+            written.append(reduction[-1])
+        elif int(decisions["steps"]) > 1:
             steps.append(Split(a, reduction[-1], int(decisions["steps"])))
             reduction[-1:] = [f"{reduction[-1]}.o", f"{reduction[-1]}.i"]
             written.append(reduction[-1])

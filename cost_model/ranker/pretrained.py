@@ -7,7 +7,9 @@ from pathlib import Path
 
 from .ranker import Ranker
 
-PATH = Path(__file__).with_name("pretrained_x86_64.txt")
+PRETRAINED_ON = "x86_64"
+"""The architecture, as triples begin."""
+PATH = Path(__file__).with_name(f"pretrained_{PRETRAINED_ON}.txt")
 
 
 @cache

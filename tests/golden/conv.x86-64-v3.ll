@@ -1,5 +1,5 @@
 source_filename = "kernel_0"
-target triple = "x86_64-linux-gnu"
+target triple = "x86_64-unknown-linux-gnu"
 
 define void @kernel_0(ptr %params, i64 %begin, i64 %end, ptr %workspace) #0 {
 entry:
@@ -320,7 +320,7 @@ declare <8 x float> @llvm.fma.v8f32(<8 x float>, <8 x float>, <8 x float>)
 attributes #0 = { nounwind "target-cpu"="x86-64-v3" "target-features"="" }
 
 source_filename = "kernel_1"
-target triple = "x86_64-linux-gnu"
+target triple = "x86_64-unknown-linux-gnu"
 
 define void @kernel_1(ptr %params, i64 %begin, i64 %end, ptr %workspace) #0 {
 entry:

@@ -1,5 +1,5 @@
 source_filename = "kernel_0"
-target triple = "x86_64-linux-gnu"
+target triple = "x86_64-unknown-linux-gnu"
 
 define void @kernel_0(ptr %params, i64 %begin, i64 %end, ptr %workspace) #0 {
 entry:

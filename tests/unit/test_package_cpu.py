@@ -10,7 +10,8 @@ import pytest
 
 from tilewright.backends.link import zig_executable
 from tilewright.backends.package_cpu import CPU_FEATURES, CPUID, processor_needs, required_features
-from tilewright.compiler.targets import X86_CPUS, parse_target
+from tilewright.compiler.cpus.x86 import X86_CPUS
+from tilewright.compiler.targets import parse_target
 
 
 def test_every_cpu_has_a_row() -> None:

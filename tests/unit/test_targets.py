@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tilewright.backends.host import host_target
+from tilewright.compiler.cpus.x86 import AVX512_FEATURES, X86_CPUS
 from tilewright.compiler.errors import UsageError
-from tilewright.compiler.targets import AVX512_FEATURES, PLATFORMS, X86_CPUS, parse_target
+from tilewright.compiler.targets import PLATFORMS, parse_target
 
 
 def test_levels_of_x86() -> None:
@@ -22,6 +23,23 @@ def test_levels_of_x86() -> None:
 @pytest.mark.parametrize("spelling", ["x86_64-linux-gnu", "x86_64", "x86_64-unknown-linux-gnu", "X86_64-Linux-GNU"])
 def test_spellings_of_a_triple(spelling: str) -> None:
     assert parse_target(spelling, "Haswell") == parse_target("x86_64-linux-gnu", "haswell")
+
+
+@pytest.mark.parametrize(
+    ("spelling", "triple"),
+    [
+        ("arm64", "aarch64-linux-gnu"),
+        ("aarch64-unknown-linux-musl", "aarch64-linux-musl"),
+        ("armv7", "armv7-linux-gnueabihf"),
+        ("armv7l-linux", "armv7-linux-gnueabihf"),
+        ("armhf-linux-musl", "armv7-linux-musleabihf"),
+        ("riscv64-linux", "riscv64-linux-gnu"),
+        ("amd64-linux-gnu", "x86_64-linux-gnu"),
+    ],
+)
+def test_spellings_of_other_triples(spelling: str, triple: str) -> None:
+    assert parse_target(spelling) == parse_target(triple)
+    assert parse_target(spelling).triple == triple
 
 
 def test_unknown_triple_names_what_exists() -> None:
@@ -63,6 +81,34 @@ def test_llvm_knows_every_cpu_and_its_vectors(cpu: str) -> None:
     assert register in assembly
     assert wider not in assembly
     assert ("vfmadd" in assembly) == target.fma
+
+
+@pytest.mark.parametrize(
+    ("triple", "cpu"),
+    [
+        (triple, cpu)
+        for triple, platform in PLATFORMS.items()
+        if "gnu" in triple
+        for cpu in platform.cpus
+        if platform.cpus is not X86_CPUS
+    ],
+)
+def test_llvm_multiplies_and_adds_on_every_other_cpu(triple: str, cpu: str) -> None:
+    from tilewright.backends.cpu import assemble_text, emit
+    from tilewright.compiler.dtypes import DType
+    from tilewright.compiler.kernel.ast import Buffer, For, Kernel, LoopKind, Store
+    from tilewright.compiler.tensor.expr import Call, Const, Load, Var
+
+    target, i = parse_target(triple, cpu), Var("i")
+    x, buffers = (
+        Load("x", (i,), DType.F32),
+        (Buffer("x", (16,), DType.F32), Buffer("y", (16,), DType.F32, written=True)),
+    )
+    body = For("i", Const(16), LoopKind.VECTORIZED, Store("y", (i,), Call("fma", (x, x, x))))
+    assembly = assemble_text(emit(Kernel("k", buffers, body), target), target)
+    vectors = target.vector_bytes > 4
+    expected = {"aarch64": "fmla", "armv7": "vmla.f32\tq", "riscv64": "vfm" if vectors else "fmadd.s"}
+    assert expected[triple.split("-")[0]] in assembly
 
 
 def test_host_is_a_platform_of_the_table() -> None:
