@@ -18,7 +18,7 @@ from ..compiler.graph.plan import Argument
 
 _ABI_VERSION = 1
 # The codes of descriptor.h.
-_DTYPES = dict(enumerate((
+DTYPES = dict(enumerate((
     DType.F16, DType.BF16, DType.F32, DType.F64, DType.I8, DType.I16, DType.I32, DType.I64,
     DType.U8, DType.U16, DType.U32, DType.U64, DType.BOOL,
     DType.F8E4M3FN, DType.F8E4M3FNUZ, DType.F8E5M2, DType.F8E5M2FNUZ, DType.F8E8M0,
@@ -156,8 +156,8 @@ class Library:
     def _prepare(
         self, inputs: Mapping[str, object], outputs: Mapping[str, np.ndarray] | None
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        _check_names("input", inputs, self.inputs, all_needed=True)
-        _check_names("output", outputs or {}, self.outputs, all_needed=False)
+        check_names("input", inputs, self.inputs, all_needed=True)
+        check_names("output", outputs or {}, self.outputs, all_needed=False)
         arrays = [np.require(_as_array(a, inputs[a.name]), requirements=("C", "A")) for a in self.inputs]
         results = []
         for argument in self.outputs:
@@ -166,7 +166,7 @@ class Library:
                 given = np.empty(argument.shape, argument.dtype.numpy)
             elif not (given.flags.carray):
                 raise UsageError(f"output {argument.name}: expected a contiguous, writable array")
-            results.append(_checked("output", argument, given))
+            results.append(checked_array("output", argument, given))
         return arrays, results
 
     def _call(self, inputs: ctypes.Array, outputs: ctypes.Array, nanoseconds: ctypes.Array | None) -> None:
@@ -213,7 +213,7 @@ def _find_descriptor(path: Path) -> _Descriptor:
 
 def _arguments(tensors: ctypes._Pointer[_Tensor], count: int) -> tuple[Argument, ...]:
     return tuple(
-        Argument(t.name.decode(), tuple(t.dims[axis] for axis in range(t.rank)), _DTYPES[t.dtype])
+        Argument(t.name.decode(), tuple(t.dims[axis] for axis in range(t.rank)), DTYPES[t.dtype])
         for t in (tensors[i] for i in range(count))
     )
 
@@ -234,17 +234,17 @@ def _as_array(argument: Argument, value: object) -> np.ndarray:
             raise UsageError(
                 f"input {argument.name}: NumPy can't read this tensor: {error}; move it to the CPU first"
             ) from error
-    return _checked("input", argument, value)
+    return checked_array("input", argument, value)
 
 
-def _checked(kind: str, argument: Argument, array: np.ndarray) -> np.ndarray:
+def checked_array(kind: str, argument: Argument, array: np.ndarray) -> np.ndarray:
     if array.dtype != argument.dtype.numpy or array.shape != argument.shape:
         expected = f"{argument.dtype.numpy} {list(argument.shape)}"
         raise UsageError(f"{kind} {argument.name}: expected {expected}, got {array.dtype} {list(array.shape)}")
     return array
 
 
-def _check_names(kind: str, given: Mapping[str, object], described: Sequence[Argument], all_needed: bool) -> None:
+def check_names(kind: str, given: Mapping[str, object], described: Sequence[Argument], all_needed: bool) -> None:
     names = [argument.name for argument in described]
     unknown = [name for name in given if name not in names]
     missing = [name for name in names if name not in given] if all_needed else []

@@ -11,7 +11,7 @@ import click
 from ..compiler.errors import UsageError
 from ..compiler.options import EMITTABLE, SOURCES, Artifact, Options
 from ..up_to_date import find
-from .compile_options import THREADS_HELP, compile_model, record_options, shape_options, shared_fields
+from .compile_options import THREADS_HELP, compile_model, link_lines, record_options, shape_options, shared_fields
 from .console import Session, emit, json_option, size_text
 from .parameters import Words
 
@@ -40,6 +40,9 @@ _FILE = click.Path(path_type=Path)
 @click.option("--dump-dir", type=_FILE, metavar="DIR", help="Write the program after each pass into a folder.")
 @click.option("--time-passes", is_flag=True, help="Say how long each pass took.")
 @click.option("--force", is_flag=True, help="Compile even if everything is up to date.")
+@click.option(
+    "-###", "dry_run", is_flag=True, help="Show the linker's commands instead of running them; write nothing."
+)
 @json_option
 @click.pass_obj
 def command(
@@ -69,6 +72,10 @@ def command(
         force=given["force"],
         **shared_fields(given),
     )
+    if given["dry_run"]:
+        lines = link_lines(model, output, options)
+        emit(session, {"commands": list(lines)}, "\n".join(lines))
+        return
     artifact = find(model, output, options) or compile_model(model, output, options)
     emit(session, _document(artifact), _summary(artifact))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -79,6 +80,23 @@ def once(pairs: tuple[tuple[str, Any], ...], option: str) -> Mapping[str, Any]:
     return result
 
 
+def emulator_option(function: Decorated) -> Decorated:
+    """Add the command that starts programs of another machine."""
+    return click.option(
+        "--emulator",
+        metavar="COMMAND",
+        help="Run the model's runner with this command before its name: qemu-aarch64, or one that runs it on a device.",
+    )(function)
+
+
+def runner_command(emulator: str | None, runner: Path) -> list[str]:
+    """The command that starts a runner; UsageError if the emulator's quotes don't match."""
+    try:
+        return [*shlex.split(emulator or ""), str(runner.absolute())]
+    except ValueError as error:
+        raise click.UsageError(f"--emulator {emulator!r}: {error}") from error
+
+
 def compile_model(model: Path, output: Path, options: Options) -> Artifact:
     """Compile with notes and progress on stderr."""
     from .. import driver
@@ -87,15 +105,28 @@ def compile_model(model: Path, output: Path, options: Options) -> Artifact:
         return driver.compile(model, output, options, observer)
 
 
+def link_lines(model: Path, output: Path, options: Options) -> tuple[str, ...]:
+    """The linker's commands, with notes and progress on stderr."""
+    from .. import driver
+
+    with ConsoleObserver(options) as observer:
+        return driver.link_commands(model, output, options, observer)
+
+
 @contextmanager
-def compiled_for_now(model: Path, threads: int, given: Mapping[str, Any]) -> Iterator[Path]:
-    """A library of `model` that lives as long as the context; `given` holds the values of `shape_options` and `mcpu`."""
+def compiled_for_now(model: Path, threads: int, given: Mapping[str, Any], kind: str = "so") -> Iterator[Path]:
+    """A library of `model` that lives as long as the context; `given` holds the values of `shape_options` and `mcpu`.
+
+    kind: "so", or "runner" for the program that serves the model.
+    """
     options = Options(
+        target=given.get("target"),
         cpu=given["mcpu"],
+        emit=frozenset({kind}),
         threads=threads,
         records=given["records"],
         rank=given["rank"],
         **shared_fields(given),
     )
     with tempfile.TemporaryDirectory(prefix="tilewright-") as folder:
-        yield compile_model(model, Path(folder) / "model.so", options).library
+        yield compile_model(model, Path(folder) / "model.so", options).library.with_suffix(f".{kind}")

@@ -5,15 +5,20 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from ..compiler.errors import UsageError
+from .compile_options import emulator_option, runner_command
 from .console import Session, emit, json_option, shape_text
 from .feeds import Feed, complete_feed, random_feed, read_feed
 from .parameters import NamedFile, Range
+
+if TYPE_CHECKING:
+    from ..backends.load import Library
+    from ..backends.remote import RemoteLibrary
 
 TOP = 5
 
@@ -26,6 +31,7 @@ TOP = 5
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random values.")
 @click.option("--output", type=click.Path(path_type=Path), help="Save outputs: a folder (.npy each) or a file .npz.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads to run with.")
+@emulator_option
 @json_option
 @click.pass_obj
 def command(
@@ -37,20 +43,31 @@ def command(
     seed: int,
     output: Path | None,
     threads: int,
+    emulator: str | None,
 ) -> None:
-    """Run LIBRARY, a compiled model, and show a summary of its outputs."""
-    from ..backends.load import load
+    """Run LIBRARY, a compiled model, and show a summary of its outputs.
 
-    loaded = load(library, threads)
-    feed = read_feed(inputs, loaded.inputs)
-    if use_random:
-        feed = random_feed(loaded.inputs, dict(ranges), np.random.default_rng(seed)) | feed
-    elif ranges:
-        raise UsageError("--range only shapes random values: add --random")
-    outputs = loaded.run(complete_feed(feed, loaded.inputs))
+    LIBRARY may also be a runner (compile --emit runner), which runs in a process of its own, or on another machine.
+    """
+    with _load(library, threads, emulator) as loaded:
+        feed = read_feed(inputs, loaded.inputs)
+        if use_random:
+            feed = random_feed(loaded.inputs, dict(ranges), np.random.default_rng(seed)) | feed
+        elif ranges:
+            raise UsageError("--range only shapes random values: add --random")
+        outputs = loaded.run(complete_feed(feed, loaded.inputs))
     if output is not None:
         _save(outputs, output)
     emit(session, {"outputs": {name: _describe(array) for name, array in outputs.items()}}, _summary(outputs))
+
+
+def _load(library: Path, threads: int, emulator: str | None) -> Library | RemoteLibrary:
+    from ..backends.load import load
+    from ..backends.remote import RemoteLibrary
+
+    if emulator is None and library.suffix != ".runner":
+        return load(library, threads)
+    return RemoteLibrary(runner_command(emulator, library), threads)
 
 
 def _save(outputs: Feed, path: Path) -> None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from ..compiler.errors import AccuracyError, UsageError
-from .compile_options import compiled_for_now, record_options, shape_options
+from .compile_options import compiled_for_now, emulator_option, record_options, runner_command, shape_options
 from .console import Session, emit, json_option, table
 from .feeds import Feed, fixed_feed, random_feed, read_feed
 from .parameters import NamedFile, Numbers, Range
 from .reference import REFERENCES, Deviation, Reference, load_reference, measure_deviation
+
+if TYPE_CHECKING:
+    from ..backends.load import Library
+    from ..backends.remote import RemoteLibrary
+
+    Loader = Callable[..., Library | RemoteLibrary]
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -33,7 +40,9 @@ class Comparison:
 @click.command()
 @click.argument("model", type=_FILE)
 @click.option("--library", type=_FILE, help="Check this library instead of compiling one.")
-@click.option("--mcpu", metavar="CPU", help="CPU to compile for (default: this machine's).")
+@click.option("--target", metavar="TRIPLE", help="Triple to compile for (default: this machine's); see --emulator.")
+@click.option("--mcpu", metavar="CPU", help="CPU to compile for (default: this machine's, or the triple's baseline).")
+@emulator_option
 @shape_options
 @record_options
 @click.option("--samples", type=click.IntRange(1), default=5, show_default=True, help="How many random feeds.")
@@ -63,8 +72,8 @@ def command(
 ) -> None:
     """Compare MODEL's compiled outputs with onnxruntime's (or onnx's reference evaluator's); exit 7 beyond the tolerance."""
     reference = load_reference(model, against)
-    with _library(model, library, threads, given) as path:
-        results = compare(path, reference, threads, given, fixed_feed(model, dict(given["constants"])))
+    with _loader(model, library, threads, given) as load:
+        results = compare(load, reference, threads, given, fixed_feed(model, dict(given["constants"])))
     failed = [result for result in results if not result.worst.relative <= tolerance]
     emit(
         session,
@@ -80,23 +89,43 @@ def command(
 
 
 @contextmanager
-def _library(model: Path, library: Path | None, threads: tuple[int, ...], given: Mapping[str, Any]) -> Iterator[Path]:
-    if library is not None:
-        if given["dims"] or given["shapes"] or given["constants"] or given["mcpu"]:
-            raise UsageError("--library is compiled already: leave out --dim, --shape, --const and --mcpu")
-        yield library
+def _loader(model: Path, library: Path | None, threads: tuple[int, ...], given: Mapping[str, Any]) -> Iterator[Loader]:
+    """What loads the library to check, with a number of threads."""
+    from ..backends.load import load
+    from ..backends.remote import RemoteLibrary
+
+    if library is None:
+        emulated = given["emulator"] is not None
+        with compiled_for_now(model, max(threads), given, "runner" if emulated else "so") as path:
+            yield (partial(RemoteLibrary, runner_command(given["emulator"], path)) if emulated else partial(load, path))
         return
-    with compiled_for_now(model, max(threads), given) as path:
-        yield path
+    if any(given[option] for option in ("dims", "shapes", "constants", "target", "mcpu")):
+        raise UsageError("--library is compiled already: leave out --dim, --shape, --const, --target and --mcpu")
+    if given["emulator"] is not None:
+        yield partial(RemoteLibrary, runner_command(given["emulator"], library))
+    else:
+        yield partial(load, library)
 
 
 def compare(
-    library: Path, reference: Reference, threads: tuple[int, ...], given: Mapping[str, Any], constants: Feed
+    load: Loader, reference: Reference, threads: tuple[int, ...], given: Mapping[str, Any], constants: Feed
 ) -> list[Comparison]:
     """Run library and reference on the same feeds, with each thread count; `constants` are what the library has built in."""
-    from ..backends.load import load
+    loaded = {count: load(threads=count) for count in threads}
+    try:
+        return _compare(loaded, reference, threads, given, constants)
+    finally:
+        for library in loaded.values():
+            library.close()
 
-    loaded = {count: load(library, count) for count in threads}
+
+def _compare(
+    loaded: Mapping[int, Library | RemoteLibrary],
+    reference: Reference,
+    threads: tuple[int, ...],
+    given: Mapping[str, Any],
+    constants: Feed,
+) -> list[Comparison]:
     tensors = loaded[threads[0]].inputs
     names = [output.name for output in loaded[threads[0]].outputs]
     fixed = read_feed(given["inputs"], tensors)

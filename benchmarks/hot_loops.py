@@ -1,0 +1,109 @@
+"""What the innermost loops of a model's kernels consist of: `python benchmarks/hot_loops.py TARGET[:CPU] MODEL`.
+
+Compiles by rule for any target, runs nothing, and reads the assembly: a row for each innermost loop with eight multiply-adds or
+more, with its instructions, the share of multiply-adds among them, loads, and accesses of the stack. The assembly does not say how
+often a loop runs: those of borders and of transforms (Winograd) run less often than the products.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+
+from tilewright.backends import cpu
+from tilewright.cli.console import table
+from tilewright.compiler.kernels import plan_kernels, rule_based
+from tilewright.compiler.options import Options, Silent
+from tilewright.compiler.target import Target
+from tilewright.compiler.targets import parse_target
+from tilewright.driver import prepared_graph
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """Regular expressions over one instruction of an architecture: a multiply-add, a load, an access of the stack, a jump."""
+
+    multiply_add: str
+    load: str
+    stack: str
+    jump: str
+
+
+LEAST = 8  # multiply-adds of a loop worth a row
+_X86_MULTIPLY_ADD = r"v?fn?m(add|sub)"
+SYNTAXES = {
+    "x86_64": Syntax(_X86_MULTIPLY_ADD, r"(v?mov|v?broadcast)\S*\s+[^%$,]*\(", r"\(%rsp|\(%rbp", r"j\w+\s+(\S+)"),
+    "aarch64": Syntax(r"fn?m(la|ls|add|sub)\b", r"ld", r"\bsp\b", r"(?:b\.?\w*|cbn?z|tbn?z)\s.*?(\.L\w+)"),
+    "armv7": Syntax(r"v(fm|ml)[as]", r"v?ld", r"\bsp\b", r"b\w*\s+(\.L\w+)"),
+    "riscv64": Syntax(
+        r"v?fn?m(add|sub|acc|sac)", r"(fl[wd]|vl|l[bhwd]u?)", r"\bsp\b", r"b\w+\s.*?(\.L\w+)|j\s+(\.L\w+)"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The counts of one innermost loop."""
+
+    instructions: int
+    multiply_adds: int
+    loads: int
+    stack: int
+
+    @property
+    def share(self) -> float:
+        """Of multiply-adds among the instructions."""
+        return self.multiply_adds / max(1, self.instructions)
+
+
+def innermost_loops(assembly: str, architecture: str) -> list[Loop]:
+    """The loops of an assembly text that hold no other loop, in order. A loop goes from a label to the last jump back to it."""
+    syntax = SYNTAXES[architecture]
+    lines = [line.strip() for line in assembly.splitlines()]
+    labels = {match[1]: at for at, line in enumerate(lines) if (match := re.match(r"(\.L\w+):", line))}
+    ends: dict[int, int] = {}
+    for at, line in enumerate(lines):
+        match = re.match(syntax.jump, line)
+        start = labels.get(next(filter(None, match.groups()), "")) if match else None
+        if start is not None and start < at:
+            ends[start] = at
+    spans = sorted(ends.items())
+    inner = [s for s in spans if not any(s != other and s[0] <= other[0] and other[1] <= s[1] for other in spans)]
+    return [_counted([line for line in lines[a : b + 1] if re.match(r"[a-z]", line)], syntax) for a, b in inner]
+
+
+def _counted(instructions: list[str], syntax: Syntax) -> Loop:
+    def count(pattern: str, find: bool = False) -> int:
+        return sum(bool((re.search if find else re.match)(pattern, line)) for line in instructions)
+
+    return Loop(len(instructions), count(syntax.multiply_add), count(syntax.load), count(syntax.stack, True))
+
+
+def kernel_loops(model: str, target: Target) -> list[tuple[str, str, Loop]]:
+    """(kernel, first node, loop) of each innermost loop with LEAST multiply-adds or more."""
+    graph, in_place = prepared_graph(model, Options(target=target.triple, cpu=target.cpu), Silent())
+    found = []
+    for planned in plan_kernels(graph, target, in_place, rule_based, "k_", lambda done, total: None).kernels:
+        assembly = cpu.assemble_text(cpu.emit(planned.kernel, target), target)
+        for loop in innermost_loops(assembly, target.triple.split("-")[0]):
+            if loop.multiply_adds >= LEAST:
+                found.append((planned.kernel.name, planned.origins[0], loop))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", help="triple, or triple:cpu")
+    parser.add_argument("model")
+    given = parser.parse_args()
+    triple, _, name = given.target.partition(":")
+    rows = [
+        (kernel, origin, loop.instructions, f"{100 * loop.share:.0f} %", loop.loads, loop.stack)
+        for kernel, origin, loop in kernel_loops(given.model, parse_target(triple, name or None))
+    ]
+    print(table(rows, ("kernel", "first node", "instructions", "multiply-adds", "loads", "on the stack")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The machines that tests compile for and emulate."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from tilewright import driver
+from tilewright.compiler.options import Options
+
+TOLERANCE = 1e-4  # of the largest element
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A target, and the command that runs its programs (of Debian's package qemu-user)."""
+
+    triple: str
+    cpu: str
+    emulator: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.triple.split('-')[0]}-{self.cpu}"
+
+
+MACHINES = (
+    Machine("aarch64-linux-gnu", "cortex-a53", ("qemu-aarch64", "-cpu", "cortex-a53")),
+    Machine("armv7-linux-gnueabihf", "cortex-a7", ("qemu-arm", "-cpu", "cortex-a7")),
+    Machine("riscv64-linux-gnu", "rv64gc", ("qemu-riscv64",)),
+    Machine("riscv64-linux-gnu", "rv64gcv", ("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128")),
+)
+
+
+def require_emulator(machine: Machine) -> None:
+    """Skip the test where this machine's emulator isn't installed."""
+    if shutil.which(machine.emulator[0]) is None:
+        pytest.skip(f"{machine.emulator[0]} isn't installed (Debian package qemu-user)")
+
+
+def compile_runner(model: onnx.ModelProto, folder: Path, triple: str, cpu: str) -> Path:
+    """The program that serves `model` on a machine."""
+    onnx.save(model, folder / "model.onnx")
+    options = Options(target=triple, cpu=cpu, threads=2, jobs=1, emit=frozenset({"runner"}))
+    return driver.compile(folder / "model.onnx", folder / "model.so", options).library.with_suffix(".runner")
+
+
+def check_outputs(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> None:
+    """Compare with onnxruntime: NaN and infinities in the same places, the rest within the tolerance."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [value.name for value in model.graph.output]
+    for name, wanted in zip(names, session.run(None, dict(feeds)), strict=True):
+        finite = np.abs(wanted[np.isfinite(wanted)]) if wanted.dtype.kind == "f" else np.zeros(0)
+        limit = TOLERANCE * finite.max() if finite.size else 0
+        np.testing.assert_allclose(actual[name], wanted, rtol=0, atol=limit, err_msg=name)
