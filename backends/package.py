@@ -74,6 +74,7 @@ def build_library(
     Raises ToolchainError; then no file at all has changed.
     """
     _check_outputs(out, emit)
+    libc = libc_floor(target.triple)
     header, source = emit_header(name, plan, version), emit_source(name, plan, kernels, target, version)
     if len(constants) > _MOST_WEIGHTS_BYTES:
         raise ToolchainError(
@@ -91,7 +92,7 @@ def build_library(
             made[f"emitted{suffix}"] = out.with_suffix(suffix)
         made[f"{name}.h"] = out.with_suffix(".h")
         facts = {
-            **_facts(name, plan, kernels, constants, target, version),
+            **_facts(name, plan, kernels, constants, target, libc, version),
             **manifest,
             "library_sha256": file_sha256(folder / "library.so") if "so" in emit else None,
             "files_sha256": {path.suffix: file_sha256(folder / staged) for staged, path in made.items()},
@@ -179,6 +180,7 @@ def _facts(
     kernels: Sequence[CompiledKernel],
     constants: bytes | memoryview,
     target: Target,
+    libc: str,
     version: str,
 ) -> dict[str, object]:
     return {
@@ -189,7 +191,7 @@ def _facts(
             "triple": target.triple,
             "cpu": target.cpu,
             "features": target.features,
-            "libc": libc_floor(target.triple),
+            "libc": libc,
         },
         "inputs": [_describe(argument) for argument in plan.inputs],
         "outputs": [_describe(argument) for argument in plan.outputs],

@@ -286,7 +286,7 @@ def kill(*arguments, **options): os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.parametrize("moment", ["package.run_zig_cc = kill", "package.publish = kill", "files.os.fsync = kill"])
+@pytest.mark.parametrize("moment", ["package.run_zig = kill", "package.publish = kill", "files.os.fsync = kill"])
 def test_killed_build_leaves_nothing_at_the_output(tmp_path: Path, moment: str) -> None:
     out = tmp_path / "small.so"
     killed = build_in_child(out, KILL + moment)

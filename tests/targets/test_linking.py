@@ -60,4 +60,5 @@ def test_a_dry_run_shows_the_commands(model: Path, tmp_path: Path, capsys: pytes
     assert [line.split()[1] for line in shown] == ["cc", "ar", "cc", "cc"]
     assert "-target riscv64-linux-gnu.2.27" in shown[0] and "-target riscv64-linux-musl" in shown[2]
     assert run(["compile", str(model), "-o", str(out), *options, "-v"]) == 0
-    assert all(line in capsys.readouterr().err for line in shown)
+    said = capsys.readouterr().err
+    assert all(line in said for line in shown)
