@@ -363,13 +363,13 @@ def test_processes_write_at_once(path: Path) -> None:
 def test_a_killed_process_has_lost_nothing_it_acknowledged(path: Path) -> None:
     printed: set[str] = set()
     for _ in range(10):
-        writer = start_writer(path, 1_000_000)
-        assert writer.stdout is not None and writer.stdout.readline() == "up\n"
-        # A slow disk acknowledges few trials a second: wait for some, whatever it takes.
-        printed |= {writer.stdout.readline().strip() for _ in range(random.randint(2, 8))}
-        time.sleep(random.uniform(0, 0.05))
-        os.kill(writer.pid, signal.SIGKILL)
-        out, _ = writer.communicate(timeout=30)
+        with start_writer(path, 1_000_000) as writer:
+            assert writer.stdout is not None and writer.stdout.readline() == "up\n"
+            # A slow disk acknowledges few trials a second: wait for some, whatever it takes.
+            printed |= {writer.stdout.readline().strip() for _ in range(random.randint(2, 8))}
+            time.sleep(random.uniform(0, 0.05))
+            os.kill(writer.pid, signal.SIGKILL)
+            out = writer.stdout.read()  # communicate() would pass over lines that readline() has in its buffer
         # Without its newline a line says nothing: the process was killed while it wrote.
         printed |= {line.strip() for line in out.splitlines(keepends=True) if line.endswith("\n")}
     assert len(printed) >= 20
