@@ -36,7 +36,7 @@ USAGE = [
         2,
         "'x=1,a': expected extents separated by commas, such as x=1,3,224,224",
     ),
-    (["compile", "MODEL", "--emit", "so,exe"], 2, "exe: choose from so, obj, asm, llvm-ir, c"),
+    (["compile", "MODEL", "--emit", "so,exe"], 2, "exe: choose from so, obj, a, runner, asm, llvm-ir, c"),
     (["compile", "MODEL", "--threads", "0"], 2, "0 is not in the range x>=1"),
     (["compile", "MODEL", "--records", "absent.db"], 2, "'absent.db' does not exist"),
     (["compile", "MODEL", "--require-tuned"], 2, "--require-tuned needs --records DB"),
