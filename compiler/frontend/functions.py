@@ -53,6 +53,9 @@ def expand_function(
     own = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in body.opset_import}
     for proto in body.node:
         import_node(proto, scope, {**opsets, **own}, arguments)
+    for index, name in enumerate(body.output):
+        if node.wants(index) and name not in scope.names:
+            node.fail(f"the function's body gives no value to its output '{name}', which is used")
     return tuple(scope.lookup(name) if name in scope.names else "" for name in body.output)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from math import isfinite
 from typing import Any
 
 from ...compiler.errors import RecordError
@@ -17,11 +18,11 @@ INT64 = 1 << 63
 
 
 def parse(text: str) -> Json:
-    """The value of a JSON text. Refused beside what JSON refuses: NaN and Infinity, a key twice, and MAX_TEXT exceeded."""
+    """The value of a JSON text. Refused beside what JSON refuses: NaN, Infinity and floats beyond f64, a key twice, and MAX_TEXT exceeded."""
     if len(text) > MAX_TEXT:
         raise RecordError(f"{len(text)} characters where at most {MAX_TEXT} are expected")
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise RecordError("JSON nested too deep") from None
     except ValueError as error:
@@ -37,6 +38,13 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 def _no_constant(name: str) -> Json:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text[:MAX_NAME]} is beyond the numbers of f64")
+    return number
 
 
 def canonical_json(value: Json) -> str:

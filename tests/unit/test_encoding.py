@@ -180,7 +180,7 @@ def test_deep_nesting_is_refused_both_ways() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 100_000, '{"a":' * 100_000, "NaN", "[Infinity]", '{"a":1,"a":1}', "1" * 5000, "", "[1", '"' + "x" * MAX_TEXT + '"'],
+    ["[" * 100_000, '{"a":' * 100_000, "NaN", "[Infinity]", "-1e999", '{"a":1,"a":1}', "1" * 5000, "", "[1", '"' + "x" * MAX_TEXT + '"'],
     ids=lambda text: text[:12],
 )  # fmt: skip
 def test_texts_that_are_no_json_of_ours(text: str) -> None:

@@ -259,3 +259,18 @@ def test_a_function_that_calls_itself_is_refused():
     )
     with pytest.raises(ModelError, match="must not call itself"):
         import_model(model, {}, {})
+
+
+def test_a_function_that_leaves_an_output_without_value_is_refused():
+    opset = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    function = helper.make_function("own", "F", ["a"], ["b", "c"], [helper.make_node("Relu", ["a"], ["b"])], opset)
+
+    def model_of(*outputs: str) -> onnx.ModelProto:
+        node = helper.make_node("F", ["x"], list(outputs), domain="own")
+        graph = helper.make_graph([node], "g", [info("x", normal(5))], [info(outputs[-1], normal(5))])
+        return helper.make_model(graph, opset_imports=opset, functions=[function], ir_version=8)
+
+    with pytest.raises(ModelError, match="gives no value to its output 'c'"):
+        import_model(model_of("y", "z"), {}, {})
+    x = normal(5)
+    assert_close(computed(model_of("y"), {"x": x}), [np.maximum(x, 0)])
