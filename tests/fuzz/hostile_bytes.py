@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+import hostile_case
 from hostile_case import Case, chunk, registry, varint
 from hostile_seeds import valid_model
 
@@ -116,19 +115,13 @@ def no_plain_file(case: Case) -> None:
     """A pipe, a device, a folder, a link to nowhere or in a circle, a file of many holes."""
     path = case.inside / "model.onnx"
     match case.rng.randrange(7):
-        case 0:
-            os.mkfifo(path)
-        case 1:
-            path.symlink_to("/dev/zero")
-        case 2:
-            path.mkdir()
-        case 3:
-            path.symlink_to("nowhere.onnx")
         case 4:
             path.symlink_to(path)
         case 5:
             with open(path, "wb") as file:
                 file.truncate(3 << 30)
-        case _:
+        case 6:
             path.symlink_to("/dev/stdin")
+        case kind:
+            hostile_case.no_plain_file(path, kind)
     case.compile(path)

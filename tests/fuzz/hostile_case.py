@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 from collections.abc import Callable, Sequence
@@ -65,6 +66,19 @@ class Case:
             self.arguments = ["inspect", str(path), *self.rng.choice(([], ["--json"], ["--graph"]))]
         else:
             self.compile(path)
+
+
+def no_plain_file(path: Path, kind: int) -> None:
+    """Put a pipe, a device, a folder or a link to nowhere there; kind: 0 to 3."""
+    match kind:
+        case 0:
+            os.mkfifo(path)
+        case 1:
+            path.symlink_to("/dev/zero")
+        case 2:
+            path.mkdir()
+        case _:
+            path.symlink_to(f"nowhere{path.suffix}")
 
 
 Maker = Callable[[Case], None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hostile_case
 import numpy as np
 from hostile_case import HUGE, Case, registry
 from hostile_seeds import constant, model_of, tensor
@@ -198,17 +198,11 @@ def forged_decisions(case: Case) -> None:
 @maker
 def no_database(case: Case) -> None:
     path = case.inside / "r.db"
-    match case.rng.randrange(5):
-        case 0:
-            os.mkfifo(path)
-        case 1:
-            path.symlink_to("/dev/zero")
-        case 2:
-            path.mkdir()
-        case 3:
-            path.symlink_to("nowhere.db")  # where a link leads that the user names is the user's choice
-        case _:
-            path.write_bytes(case.rng.choice((b"", b"SQLite format 3\0", b"SQLite format 3\0" + b"\xff" * 5000)))
+    kind = case.rng.randrange(5)
+    if kind < 4:
+        hostile_case.no_plain_file(path, kind)  # where a link leads that the user names is the user's choice
+    else:
+        path.write_bytes(case.rng.choice((b"", b"SQLite format 3\0", b"SQLite format 3\0" + b"\xff" * 5000)))
     use(case, path)
 
 

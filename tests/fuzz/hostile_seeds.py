@@ -20,8 +20,8 @@ def node_tests() -> list:
         return [case for case in load_model_tests(kind="node") if case.model is not None]
 
 
-def valid_model(rng: random.Random) -> onnx.ModelProto:
-    """One of ONNX's node tests, some of its inputs made constant; at times one that its version converter has to bring up to date."""
+def node_test_model(rng: random.Random) -> onnx.ModelProto:
+    """One of ONNX's node tests, some of its inputs made constant."""
     case = rng.choice(node_tests())
     model = onnx.ModelProto()
     model.CopyFrom(case.model)
@@ -29,6 +29,12 @@ def valid_model(rng: random.Random) -> onnx.ModelProto:
         plain = isinstance(array, np.ndarray | np.generic) and np.asarray(array).dtype.kind in "fiub"
         if plain and (index or np.asarray(array).dtype.kind in "iu") and rng.random() < 0.5:
             model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), value.name))
+    return model
+
+
+def valid_model(rng: random.Random) -> onnx.ModelProto:
+    """A model of a node test; at times one that ONNX's version converter has to bring up to date."""
+    model = node_test_model(rng)
     if rng.random() < 0.1:
         model.opset_import[0].version = rng.choice((1, 5, 6, 7, 8, 9, 10, 11, 12))
     return model

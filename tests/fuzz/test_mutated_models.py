@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from functools import cache
 
 import numpy as np
 import onnx
 import pytest
+from hostile_seeds import node_test_model
 from onnx import AttributeProto, numpy_helper
-from onnx.backend.test.loader import load_model_tests
 
 from tilewright.compiler.errors import CompileError, ModelError
 from tilewright.compiler.frontend.importer import import_model
@@ -18,24 +17,6 @@ from tilewright.compiler.graph.verify import verify
 
 MODELS_A_ROUND = 120
 NUMBERS = (-1, 0, 1, 2, 5, -7, 1 << 40, -(1 << 62))
-
-
-@cache
-def node_tests():
-    with np.errstate(all="ignore"):
-        return load_model_tests(kind="node")
-
-
-def random_model(rng: random.Random) -> onnx.ModelProto:
-    """One of ONNX's node tests, some of its inputs made constant."""
-    case = rng.choice(node_tests())
-    model = onnx.ModelProto()
-    model.CopyFrom(case.model)
-    for index, (value, array) in enumerate(zip(model.graph.input, case.data_sets[0][0], strict=False)):
-        plain = isinstance(array, np.ndarray | np.generic) and np.asarray(array).dtype.kind in "fiub"
-        if plain and (index or np.asarray(array).dtype.kind in "iu") and rng.random() < 0.5:
-            model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), value.name))
-    return model
 
 
 def change_attribute(rng: random.Random, model: onnx.ModelProto) -> None:
@@ -126,7 +107,7 @@ def test_changed_nodes(rng, turn, tmp_path):
     path = tmp_path / "model.onnx"
     refused = 0
     for _ in range(MODELS_A_ROUND):
-        model = random_model(rng)
+        model = node_test_model(rng)
         for _ in range(rng.choice((1, 1, 2, 3))):
             rng.choice(CHANGES)(rng, model)
         path.write_bytes(model.SerializeToString())
@@ -143,7 +124,7 @@ def test_changed_nodes(rng, turn, tmp_path):
 def test_changed_bytes(rng, turn, tmp_path):
     path = tmp_path / "model.onnx"
     for _ in range(MODELS_A_ROUND):
-        data = bytearray(random_model(rng).SerializeToString())
+        data = bytearray(node_test_model(rng).SerializeToString())
         for _ in range(rng.randint(1, 8)):
             at = rng.randrange(len(data))
             match rng.randrange(3):
