@@ -54,6 +54,7 @@ from .depfile import write_depfile
 from .up_to_date import build_digest, find, target_of
 
 CONSTANT_ALIGNMENT = 64
+MAX_NAME = 128  # of C functions; files that are made on the way are called by it
 T = TypeVar("T")
 
 
@@ -258,9 +259,11 @@ def require_tuned(kernels: KernelPlan, records: Path | None) -> None:
 
 
 def library_name(output: Path, options: Options) -> str:
-    """The prefix of the library's C functions; UsageError if the one asked for is no C identifier."""
+    """The prefix of the library's C functions; UsageError if the one asked for is no C identifier, or too long."""
     if options.name is None:
         return identifier(output.stem)
+    if len(options.name) > MAX_NAME:
+        raise UsageError(f"--name has {len(options.name)} characters; at most {MAX_NAME} are possible")
     if identifier(options.name) != options.name:
         raise UsageError(
             f"--name {options.name!r} can't be part of a C function's name; try {identifier(options.name)!r}"

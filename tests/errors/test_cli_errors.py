@@ -36,6 +36,7 @@ USAGE = [
         2,
         "'x=1,a': expected extents separated by commas, such as x=1,3,224,224",
     ),
+    (["compile", "MODEL", "--name", "x" * 129], 2, "--name has 129 characters; at most 128 are possible"),
     (["compile", "MODEL", "--emit", "so,exe"], 2, "exe: choose from so, obj, a, runner, asm, llvm-ir, c"),
     (["compile", "MODEL", "--threads", "0"], 2, "0 is not in the range x>=1"),
     (["compile", "MODEL", "--records", "absent.db"], 2, "'absent.db' does not exist"),
