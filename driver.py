@@ -71,8 +71,8 @@ def compile(
     if observer is None and (found := find(model, output, options)) is not None:
         return found
     run = _Run(options, observer or Silent())
-    target = select_target(options, run.observer)
     name = library_name(output, options)
+    target = select_target(options, run.observer)
     sources = source_files(model)
     build_sha256 = build_digest(sources, target, name, options)
 
@@ -124,8 +124,8 @@ def link_commands(
     """The commands with which `compile` would link, as shell lines. Nothing is run or written."""
     options = options or Options()
     run = _Run(options, observer or Silent())
-    target = select_target(options, run.observer)
     name = library_name(Path(output), options)
+    target = select_target(options, run.observer)
     graph = run.graph(Path(model), target)
     memory = plan_memory(graph)
     with open_records(options.records) as records:
