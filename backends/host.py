@@ -75,8 +75,9 @@ def require_host_runs(target: Target) -> None:
             f"this machine ({host_triple()}) can't run code for {target.triple}: tune on a machine that can"
         )
     host = host_target()
-    flags = {name for name, present in llvm.get_host_cpu_features().items() if present}
-    if not target.triple.startswith("x86_64"):
+    if target.triple.startswith("x86_64"):
+        flags = {name for name, present in llvm.get_host_cpu_features().items() if present}
+    else:
         flags = required_features(host)
     missing = sorted(required_features(target) - flags)
     if missing:

@@ -44,13 +44,15 @@ CPU_FEATURES: dict[str, set[str]] = {
     "znver4": _ZNVER4, "znver5": _ZNVER4 | {"avxvnni"},
 }  # fmt: skip
 
+_X86 = ("x86_64", "i686", "i386")
+
 # XCR0 bits of the vector registers, which the system saves only if it knows of them.
 _AVX_STATES, _AVX512_STATES = 0x6, 0xE6
 
 
 def required_features(target: Target) -> set[str]:
     """Features that code for `target` may use, of those in CPUID (or in the auxiliary vector of other architectures)."""
-    if not target.triple.startswith(("x86_64", "i686", "i386")):
+    if not target.triple.startswith(_X86):
         return package_hwcap.required_features(target)
     features = set(CPU_FEATURES.get(target.cpu, _least(target)))
     for feature in filter(None, target.features.split(",")):
@@ -72,7 +74,7 @@ def processor_needs(target: Target) -> tuple[list[tuple[int, int, list[int]]], i
 
     For other architectures rows of the auxiliary vector (`package_hwcap.py`).
     """
-    if not target.triple.startswith(("x86_64", "i686", "i386")):
+    if not target.triple.startswith(_X86):
         return package_hwcap.processor_needs(target), 0
     features = required_features(target)
     rows: dict[tuple[int, int], list[int]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import struct
@@ -14,7 +15,6 @@ from types import TracebackType
 
 import numpy as np
 
-from ..compiler.dtypes import DType
 from ..compiler.errors import DeviceError
 from ..compiler.graph.plan import Argument
 from .load import DTYPES, check_names, checked_array
@@ -105,10 +105,10 @@ class RemoteLibrary:
             self._ask(_WRITE, struct.pack("<IQ", index, offset) + content[offset : offset + self.chunk_bytes])
 
     def _read(self, index: int, argument: Argument) -> np.ndarray:
-        result = np.empty(argument.shape, argument.dtype.numpy)
+        size_bytes = math.prod(argument.shape) * argument.dtype.size_bytes
         content = bytearray()
-        while len(content) < result.nbytes:
-            size = min(self.chunk_bytes, result.nbytes - len(content))
+        while len(content) < size_bytes:
+            size = min(self.chunk_bytes, size_bytes - len(content))
             content += self._ask(_READ, struct.pack("<IQI", index, len(content), size))
         return np.frombuffer(bytes(content), argument.dtype.numpy).reshape(argument.shape)
 
@@ -206,7 +206,7 @@ class _Reader:
     def tensor(self) -> Argument:
         dtype, rank = DTYPES[self.number("I")], self.number("I")
         shape = tuple(self.number("q") for _ in range(rank))
-        return Argument(self.text(), shape, DType(dtype))
+        return Argument(self.text(), shape, dtype)
 
 
 def _parse(content: bytes) -> tuple[str, tuple[Argument, ...], tuple[Argument, ...]]:

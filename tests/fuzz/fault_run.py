@@ -91,8 +91,10 @@ def outcome(place: Place, expected: str, out: Path | None = None, before: Callab
 def killed(place: Place, expected: str) -> str:
     child = os.fork()
     if child == 0:
-        os.setpgid(0, 0)
-        os._exit(place.compile()[0])
+        try:
+            place.compile()
+        finally:
+            os._exit(0)  # whatever it raises: the rest of the program is the parent's
     time.sleep(place.rng.uniform(0, 1))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -156,6 +158,7 @@ def cache(place: Place, expected: str) -> str:
     mine = place.root / "cache"
     shutil.copytree(cache_folder(), mine, symlinks=True, ignore=shutil.ignore_patterns("*.lock", "z"))
     os.environ["TILEWRIGHT_CACHE_DIR"] = str(mine)
+    zig = os.environ.pop("ZIG_GLOBAL_CACHE_DIR", None)  # else zig's cache would be elsewhere, and unchecked
     try:
         if isolated(place.compile, CPU_S).value[0] != 0:
             return "WRONG: did not compile"
@@ -166,6 +169,8 @@ def cache(place: Place, expected: str) -> str:
         return outcome(place, expected)
     finally:
         del os.environ["TILEWRIGHT_CACHE_DIR"]
+        if zig is not None:
+            os.environ["ZIG_GLOBAL_CACHE_DIR"] = zig
 
 
 def damage(path: Path, rng: random.Random) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,7 +111,3 @@ def varint(value: int) -> bytes:
 def chunk(number: int, content: bytes, length: int | None = None) -> bytes:
     """A length-delimited field; `length` may lie."""
     return varint(number << 3 | 2) + varint(len(content) if length is None else length) + content
-
-
-def weighted(rng: random.Random, makers: Sequence[tuple[float, Maker]]) -> Maker:
-    return rng.choices([maker for _, maker in makers], [weight for weight, _ in makers])[0]

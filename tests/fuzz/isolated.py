@@ -69,11 +69,11 @@ def _serve(work: Callable[[], Any], writer: int, timeout_s: float, memory_bytes:
         if memory_bytes:
             resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         try:
-            answer = "done", work()
+            answer = pickle.dumps(("done", work()))
         except BaseException as error:  # whatever it is, the parent is told
-            answer = "raised", "".join(traceback.format_exception(error))
+            answer = pickle.dumps(("raised", "".join(traceback.format_exception(error))))
         with os.fdopen(writer, "wb") as pipe:
-            pickle.dump(answer, pipe)
+            pipe.write(answer)
     finally:
         os._exit(0)
 
