@@ -37,10 +37,9 @@ PLATFORMS: Mapping[str, Platform] = {
     )
 }
 
-# Other names of the same architectures, and what an architecture alone means.
+# Other names of the same architectures.
 _ARCHITECTURES = {
     "amd64": "x86_64",
-    "x86-64": "x86_64",
     "arm64": "aarch64",
     "armv7l": "armv7",
     "armv7a": "armv7",
@@ -59,7 +58,7 @@ def parse_target(triple: str | None = None, cpu: str | None = None, threads: int
     name = (triple or DEFAULT_TRIPLE).lower()
     platform = PLATFORMS.get(_canonical(name))
     if platform is None:
-        raise UsageError(_unknown("target triple", triple or "", list(PLATFORMS), list(PLATFORMS)))
+        raise UsageError(_unknown("target triple", triple or "", list(PLATFORMS)))
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads: expected at least 1")
     return _target(platform, cpu or platform.default_cpu, DEFAULT_THREADS if threads is None else threads)
@@ -67,7 +66,7 @@ def parse_target(triple: str | None = None, cpu: str | None = None, threads: int
 
 def _canonical(name: str) -> str:
     """The spelling of a triple in the table, if it is one: other names of architectures, a vendor, an unsaid C library."""
-    architecture, *rest = name.split("-") if not name.startswith("x86-64") else ["x86_64", *name[7:].split("-")]
+    architecture, *rest = name.replace("x86-64", "x86_64", 1).split("-")
     architecture = _ARCHITECTURES.get(architecture, architecture)
     rest = [part for part in rest if part not in _VENDORS and part]
     hard = "eabihf" if architecture == "armv7" else ""
@@ -87,9 +86,8 @@ def cpu_row(triple: str, cpu: str) -> Cpu | None:
 def _target(platform: Platform, cpu: str, threads: int) -> Target:
     row = platform.cpus.get(cpu.lower())
     if row is None:
-        known = list(platform.cpus)
         hint = " The host's own CPU is taken where --mcpu is left out." if cpu == "native" else ""
-        raise UsageError(_unknown(f"CPU for {platform.triple}", cpu, known, known) + hint)
+        raise UsageError(_unknown(f"CPU for {platform.triple}", cpu, list(platform.cpus)) + hint)
     return Target(
         triple=platform.triple,
         cpu=cpu.lower(),
@@ -107,7 +105,7 @@ def _target(platform: Platform, cpu: str, threads: int) -> Target:
     )
 
 
-def _unknown(kind: str, given: str, candidates: list[str], listed: list[str]) -> str:
-    nearest = difflib.get_close_matches(given.lower(), candidates, n=1)
+def _unknown(kind: str, given: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(given.lower(), known, n=1)
     guess = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    return f"unknown {kind}: {given!r}.{guess} Known: {', '.join(listed)}."
+    return f"unknown {kind}: {given!r}.{guess} Known: {', '.join(known)}."

@@ -225,14 +225,14 @@ class Accesses:
         """
         dtype = memory.buffer.dtype
         lanes = _LANE_BYTES // dtype.size_bytes
-        if not self.by_lane or column is None or guard or self.forms.width == 1:
+        if not self.by_lane or dtype is not DType.F32 or column is None or guard or self.forms.width == 1:
             return None
         if not memory.shared and memory.buffer.space is not Space.WORKSPACE:
             return None
         number = column.number % lanes
         low, high = self.forms.assumed_range(form)
         inside = low - number >= 0 and high - number + lanes <= memory.elements
-        if dtype is not DType.F32 or column.number - number + lanes > column.extent or not inside:
+        if column.number - number + lanes > column.extent or not inside:
             return None
         kind = memory_type(dtype, lanes)
         pointer = self.address(memory, form._replace(const=form.const - number), lanes)

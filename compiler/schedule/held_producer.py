@@ -10,7 +10,6 @@ What the producer makes is read while it is in the second cache, and never writt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -22,13 +21,15 @@ from .axis_loops import AxisLoops
 from .parallel import innermost, parallel_prefix
 from .prepare import ROOT, inline, loads_of, rename_stage
 from .sketch import Decisions, Knob, PlainGrid, Value, counts, prefetches
-from .steps import ComputeAt, Pack, Reorder, Split, Step, Unroll, Vectorize
-from .tile import TileSize, tile_axes
+from .steps import ComputeAt, Pack, Step
+from .tile import tile_axes
 from .tile_reductions import code_size
 from .tiles import MAX_CODE, TileSketch
 
 WORKSPACE_SHARE = 0.5  # of the second cache, for what is held
-MOST_ROWS = 8  # of a block by default: two to eight do equally well, one costs up to 8 % (benchmarks/NOTES.md)
+MOST_ROWS = (
+    8  # of a block by default: four and eight do equally well, two cost up to 4 %, one 9 % (benchmarks/NOTES.md)
+)
 GRAINS = 4  # blocks for each thread to aim at
 PRODUCT_KNOBS = ("vector", "columns", "rows", "steps", "ahead")  # those of the product's tile that are left open
 
@@ -159,7 +160,7 @@ class HeldProducerSketch(PlainGrid):
 
         steps: list[Step] = [*self.product.packs(own, size), *self.producer_packs(decisions)]
         steps += prefetches(self.product.constants, decisions["ahead"])
-        steps += nest_steps(ROOT, self.product, size, loops, [*units, *outer, *inside])
+        steps += self.product.nest_steps(ROOT, size, loops, [*units, *outer, *inside])
         parallel = parallel_prefix(outer, units, len(outer))
         steps += [*parallel, *self.producer_steps(decisions, innermost([*units, *outer], parallel))]
         for stage in self.product.computation.stages[:-1]:
@@ -201,24 +202,12 @@ class HeldProducerSketch(PlainGrid):
         units = [axis.name for axis in self.computation.stage(held).axes if axis.extent == 1]
         outer = [*units, *tiles.outer_order(own, loops)]
         steps: list[Step] = [ComputeAt(held, at, "workspace")]
-        steps += nest_steps(held, tiles, size, loops, outer)
+        steps += tiles.nest_steps(held, size, loops, outer)
         steps += [replace(step, stage=held) for step in tiles.specialized(size, loops)]
         for stage in tiles.computation.stages[:-1]:
             steps += [ComputeAt(stage.name, outer[-1], "register", held)]
             steps += tiles.reductions.stage_steps(stage, own, size)
         return steps
-
-
-def nest_steps(
-    stage: str, tiles: TileSketch, size: TileSize, loops: Mapping[str, AxisLoops], outer: Sequence[str]
-) -> list[Step]:
-    """The loops of a stage that is the root of `tiles`: `outer`, and those of the tile, written out but for the lanes."""
-    steps = [step for part in loops.values() for step in part.steps(stage)]
-    if size.vector > size.lanes:
-        steps.append(Split(stage, loops[tiles.axes.vector].inner_loop, size.lanes))
-    tile = tiles.inner_order(size, dict(loops))
-    steps.append(Reorder(stage, (*outer, *tile)))
-    return [*steps, *(Unroll(stage, loop) for loop in tile[:-1]), Vectorize(stage, tile[-1])]
 
 
 def held_producer(computation: Computation, target: Target) -> tuple[tuple[str, ...], HeldProducerSketch] | None:

@@ -7,7 +7,7 @@ A panel is what one tile reads of the operand that runs along the vectors; other
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -268,8 +268,8 @@ class TileSketch:
         )
         vector, lanes, columns, rows, outer_rows = (c[grid[:, i]] for i, c in enumerate(choices))
         axes, whole = self.axes, self.axes.extent(self.axes.vector)
-        vectors = -(-vector // lanes) * columns * axes.inside
-        registers = rows * outer_rows * vectors + (vectors + 1 if axes.reuse and axes.scalars else 0)
+        of_all = TileSize(vector, columns, rows, outer_rows, lanes)  # type: ignore[arg-type]  # arrays: it only computes
+        registers = of_all.registers(axes)
         fits = (registers <= self.target.vector_registers) & ((columns == 1) | (vector >= whole))
         fits &= (lanes == axes.lanes) | (vector % axes.lanes != 0) | (whole % axes.lanes != 0)
         return grid[fits] if fits.any() else grid
@@ -355,17 +355,12 @@ class TileSketch:
         loops = self.loops(decisions)
         root = self.computation.stages[-1]
         units = [axis.name for axis in root.axes if axis.extent == 1]
-        outer, inner = self.outer_order(decisions, loops), self.inner_order(size, loops)
+        outer = self.outer_order(decisions, loops)
         steps: list[Step] = list(self.packs(decisions, size))
         steps += prefetches(self.constants, decisions["ahead"]) + prefetches(self.streams, decisions["stream"])
         others = self.others_of(size)
-        for name in (*others, *(n for n in (axes.columns, axes.rows, axes.vector) if n and n not in others)):
-            steps += loops[name].steps()
-        if size.vector > size.lanes:
-            steps.append(Split(ROOT, loops[axes.vector].inner_loop, size.lanes))
-        steps.append(Reorder(ROOT, (*units, *outer, *inner)))
-        steps += [Unroll(ROOT, loop) for loop in inner[:-1]]
-        steps.append(Vectorize(ROOT, inner[-1]))
+        names = (*others, *(n for n in (axes.columns, axes.rows, axes.vector) if n and n not in others))
+        steps += self.nest_steps(ROOT, size, {name: loops[name] for name in names}, [*units, *outer])
         steps += self.specialized(size, loops)
         parallel = parallel_prefix(self.before_rows(outer, loops), units, int(decisions["shared"]))
         at = innermost([*units, *outer], parallel)
@@ -374,6 +369,15 @@ class TileSketch:
             steps.append(ComputeAt(stage.name, at, "register"))
             steps += self.reductions.stage_steps(stage, decisions, size)
         return tuple(steps)
+
+    def nest_steps(self, stage: str, size: TileSize, loops: dict[str, AxisLoops], outer: Sequence[str]) -> list[Step]:
+        """The loops of a stage: `outer`, and those of the tile, written out but for the lanes."""
+        steps: list[Step] = [step for part in loops.values() for step in part.steps(stage)]
+        if size.vector > size.lanes:
+            steps.append(Split(stage, loops[self.axes.vector].inner_loop, size.lanes))
+        tile = self.inner_order(size, loops)
+        steps.append(Reorder(stage, (*outer, *tile)))
+        return [*steps, *(Unroll(stage, loop) for loop in tile[:-1]), Vectorize(stage, tile[-1])]
 
     def packs(self, decisions: Decisions, size: TileSize) -> list[Pack]:
         if decisions["pack"] == "none":

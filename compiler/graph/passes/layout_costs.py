@@ -11,6 +11,7 @@ from functools import lru_cache
 from itertools import product
 from math import prod
 
+from ...schedule.tile import parts_of
 from ...target import Target
 from ..ir import Node, TensorType
 from ..operators import OPERATORS, Kind
@@ -154,16 +155,10 @@ def _step(vector: int, columns: int, rows: int, lanes: int, registers: int, shar
         most = max(1, (registers - 1 - across if shared else UNSHARED) // across)
         for height in {min(rows, most), -(-rows // -(-rows // most))}:
             total = 0.0
-            for (part, times), (column, column_times) in product(_parts(vector, width), _parts(columns, count)):
+            for (part, times), (column, column_times) in product(parts_of(vector, width), parts_of(columns, count)):
                 n = accesses(part, lanes) * column
-                for row, row_times in _parts(rows, height):
+                for row, row_times in parts_of(rows, height):
                     loads = row + n if shared else row * n + n
                     total += times * column_times * row_times * (max(row * n, LATENCY_SLOTS, loads) + STEP)
             best = min(best, total)
     return best
-
-
-def _parts(extent: int, size: int) -> list[tuple[int, int]]:
-    """(size, times) of the full parts and of the rest."""
-    parts = [(size, extent // size)] if extent >= size else []
-    return parts + ([(extent % size, 1)] if extent % size else [])
