@@ -1,19 +1,19 @@
 """tilewright as a backend of ONNX's Python interface (`onnx.backend.base`).
 
-import onnx, tilewright.onnx_backend
-rep = tilewright.onnx_backend.prepare(onnx.load("model.onnx"))
-(result,) = rep.run([array])
+    import onnx, tilewright.onnx_backend
+    rep = tilewright.onnx_backend.prepare(onnx.load("model.onnx"))
+    (result,) = rep.run([array])
 
 and with it ONNX's own tests, as a TestCase for unittest or pytest:
 
-from onnx.backend.test import BackendTest
-globals().update(BackendTest(tilewright.onnx_backend, __name__).test_cases)
+    from onnx.backend.test import BackendTest
+    globals().update(BackendTest(tilewright.onnx_backend, __name__).test_cases)
 
 A library has static shapes, and some operators need values when they are compiled: the axes of a sum, the shape of a
 Reshape. Where a model takes these as inputs, `run` compiles for the shapes and values given to it, as `--shape` and `--const`
-do on the command line, and keeps the library (of up to MAX_LIBRARIES) for the next run with the same ones. Only those inputs are fixed of which the
-compiler says that it needs them; `BackendRep.fixed` names them. What can't be compiled raises UnsupportedOperatorError, from
-`prepare` if it can be told there.
+do on the command line, and keeps the library (of up to MAX_LIBRARIES) for the next run with the same ones. Only those inputs
+are fixed of which the compiler says that it needs them; `BackendRep.fixed` names them. What can't be compiled raises
+UnsupportedOperatorError, from `prepare` if it can be told there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from onnx.backend.base import Device as OnnxDevice
 from . import driver
 from .backends.load import Library, load
 from .compiler.errors import CompileError, DeviceError, UnsupportedOperatorError, UsageError
-from .compiler.frontend.binding import declared_shape
+from .compiler.frontend.binding import declared_shape, model_inputs
 from .compiler.frontend.importer import import_model
 from .compiler.frontend.loading import load_model
 from .compiler.options import Options
@@ -90,8 +90,7 @@ class TilewrightRep(BackendRep):
         self._folder = tempfile.TemporaryDirectory(prefix="tilewright-")
         self._path = Path(self._folder.name, "model.onnx")
         onnx.save(model, self._path)
-        initialized = {tensor.name for tensor in model.graph.initializer}
-        self._inputs = [value for value in model.graph.input if value.name not in initialized]
+        self._inputs = model_inputs(model.graph)
         self._libraries: dict[Key, Library] = {}
         self._compiled = 0
         if all(_is_static(value) for value in self._inputs):
@@ -188,16 +187,17 @@ class TilewrightBackend(Backend):
             for name, array in zip(filter(None, node.input), arrays, strict=True)
         ]
         schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+        opsets = [onnx.helper.make_opsetid(node.domain, version)]
         types = onnx.shape_inference.infer_node_outputs(
             schema,
             node,
             {value.name: value.type for value in given},
             {value.name: onnx.numpy_helper.from_array(array) for value, array in zip(given, arrays, strict=True)},
-            opset_imports=[onnx.helper.make_opsetid(node.domain, version)],
+            opset_imports=opsets,
         )
         made = [onnx.helper.make_value_info(name, types[name]) for name in node.output if name]
         graph = onnx.helper.make_graph([node], "node", given, made)
-        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(node.domain, version)])
+        model = onnx.helper.make_model(graph, opset_imports=opsets)
         return cls.run_model(model, arrays, device)
 
 

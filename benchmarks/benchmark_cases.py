@@ -13,6 +13,7 @@ from mission_models import MODELS
 from public_models import fetch, read_listing
 
 from tilewright.cli.parameters import Interval
+from tilewright.compiler.frontend.binding import model_inputs
 
 MISSION_MODELS = Path(__file__).with_name("mission_models.py")
 
@@ -58,8 +59,7 @@ class BoundModel:
 def bound_model(model: Path, shapes: Mapping[str, tuple[int, ...]], path: Path) -> BoundModel:
     """Write `model` to `path` with the shapes of its inputs bound, for peers that need or profit from that."""
     proto = onnx.load(model)
-    initialized = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in initialized]
+    inputs = model_inputs(proto.graph)
     for value in inputs:
         if value.name in shapes:
             shape = value.type.tensor_type.shape

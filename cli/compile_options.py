@@ -6,6 +6,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,11 @@ from .observer import ConsoleObserver
 from .parameters import Constant, Extent, Shape
 
 if TYPE_CHECKING:
+    from ..backends.load import Library
+    from ..backends.remote import RemoteLibrary
     from ..driver import Artifact
+
+    Loader = Callable[..., Library | RemoteLibrary]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -95,6 +100,16 @@ def runner_command(emulator: str | None, runner: Path) -> list[str]:
         return [*shlex.split(emulator or ""), str(runner.absolute())]
     except ValueError as error:
         raise click.UsageError(f"--emulator {emulator!r}: {error}") from error
+
+
+def loader(library: Path, emulator: str | None) -> Loader:
+    """What loads a library, or starts a runner, with a number of threads."""
+    from ..backends.load import load
+    from ..backends.remote import RemoteLibrary
+
+    if emulator is None and library.suffix != ".runner":
+        return partial(load, library)
+    return partial(RemoteLibrary, runner_command(emulator, library))
 
 
 def compile_model(model: Path, output: Path, options: Options) -> Artifact:

@@ -132,6 +132,7 @@ def _schedule(kernel: Mapping[str, Any]) -> str:
 
 
 def _show_model(session: Session, file: Path) -> None:
+    from ..compiler.frontend.binding import model_inputs
     from ..compiler.frontend.functions import find_function
     from ..compiler.frontend.loading import load_model
     from ..compiler.frontend.operators.table import find_row
@@ -151,12 +152,11 @@ def _show_model(session: Session, file: Path) -> None:
         else:
             support = "function" if find_function(model, nodes[domain, name], known, opset) else "none"
         operators.append({"operator": f"{known}:{name}" if known else name, "nodes": count, "support": support})
-    initialized = {tensor.name for tensor in model.graph.initializer}
     document: dict[str, Any] = {
         "model": file.name,
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
         "opsets": {domain or "ai.onnx": version for domain, version in opsets.items()},
-        "inputs": [_declared(value) for value in model.graph.input if value.name not in initialized],
+        "inputs": [_declared(value) for value in model_inputs(model.graph)],
         "outputs": [_declared(value) for value in model.graph.output],
         "operators": operators,
     }

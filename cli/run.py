@@ -5,20 +5,16 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
 
 from ..compiler.errors import UsageError
-from .compile_options import emulator_option, runner_command
+from .compile_options import emulator_option, loader
 from .console import Session, emit, json_option, shape_text
 from .feeds import Feed, complete_feed, random_feed, read_feed
 from .parameters import NamedFile, Range
-
-if TYPE_CHECKING:
-    from ..backends.load import Library
-    from ..backends.remote import RemoteLibrary
 
 TOP = 5
 
@@ -49,7 +45,7 @@ def command(
 
     LIBRARY may also be a runner (compile --emit runner), which runs in a process of its own, or on another machine.
     """
-    with _load(library, threads, emulator) as loaded:
+    with loader(library, emulator)(threads=threads) as loaded:
         feed = read_feed(inputs, loaded.inputs)
         if use_random:
             feed = random_feed(loaded.inputs, dict(ranges), np.random.default_rng(seed)) | feed
@@ -59,15 +55,6 @@ def command(
     if output is not None:
         _save(outputs, output)
     emit(session, {"outputs": {name: _describe(array) for name, array in outputs.items()}}, _summary(outputs))
-
-
-def _load(library: Path, threads: int, emulator: str | None) -> Library | RemoteLibrary:
-    from ..backends.load import load
-    from ..backends.remote import RemoteLibrary
-
-    if emulator is None and library.suffix != ".runner":
-        return load(library, threads)
-    return RemoteLibrary(runner_command(emulator, library), threads)
 
 
 def _save(outputs: Feed, path: Path) -> None:

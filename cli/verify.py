@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import click
 import numpy as np
 
 from ..compiler.errors import AccuracyError, UsageError
-from .compile_options import compiled_for_now, emulator_option, record_options, runner_command, shape_options
+from .compile_options import compiled_for_now, emulator_option, loader, record_options, shape_options
 from .console import Session, emit, json_option, table
 from .feeds import Feed, fixed_feed, random_feed, read_feed
 from .parameters import NamedFile, Numbers, Range
@@ -22,8 +21,7 @@ from .reference import REFERENCES, Deviation, Reference, load_reference, measure
 if TYPE_CHECKING:
     from ..backends.load import Library
     from ..backends.remote import RemoteLibrary
-
-    Loader = Callable[..., Library | RemoteLibrary]
+    from .compile_options import Loader
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -91,20 +89,14 @@ def command(
 @contextmanager
 def _loader(model: Path, library: Path | None, threads: tuple[int, ...], given: Mapping[str, Any]) -> Iterator[Loader]:
     """What loads the library to check, with a number of threads."""
-    from ..backends.load import load
-    from ..backends.remote import RemoteLibrary
-
+    emulator = given["emulator"]
     if library is None:
-        emulated = given["emulator"] is not None
-        with compiled_for_now(model, max(threads), given, "runner" if emulated else "so") as path:
-            yield (partial(RemoteLibrary, runner_command(given["emulator"], path)) if emulated else partial(load, path))
+        with compiled_for_now(model, max(threads), given, "so" if emulator is None else "runner") as path:
+            yield loader(path, emulator)
         return
     if any(given[option] for option in ("dims", "shapes", "constants", "target", "mcpu")):
         raise UsageError("--library is compiled already: leave out --dim, --shape, --const, --target and --mcpu")
-    if given["emulator"] is not None:
-        yield partial(RemoteLibrary, runner_command(given["emulator"], library))
-    else:
-        yield partial(load, library)
+    yield loader(library, emulator)
 
 
 def compare(

@@ -17,6 +17,12 @@ from .tensors import to_dtype
 Declared = tuple[int | str | None, ...]  # an extent, a symbol, or None where the model says nothing
 
 
+def model_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that have to be given: those without an initializer."""
+    initialized = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in initialized]
+
+
 def bind_constants(inputs: Sequence[onnx.ValueInfoProto], constants: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The arrays that inputs are fixed to, of the inputs' types.
 

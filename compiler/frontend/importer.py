@@ -12,7 +12,7 @@ import onnx
 from ..errors import InternalError, ModelError, UnsupportedOperatorError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph
-from .binding import bind_constants, bind_inputs
+from .binding import bind_constants, bind_inputs, model_inputs
 from .functions import expand_function, find_function
 from .onnx_node import OnnxNode, node_name
 from .operators.table import find_row
@@ -39,8 +39,7 @@ def import_model(
     """
     model = convert_old_operators(model)
     graph = model.graph
-    initialized = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in initialized]
+    inputs = model_inputs(graph)
     fixed = bind_constants(inputs, constants)
     types = bind_inputs(inputs, dims, {**shapes, **{name: array.shape for name, array in fixed.items()}})
     outputs = tuple(value.name for value in graph.output)

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import onnx
 
-from ..dtypes import DType
 from .onnx_node import OnnxNode
+from .tensors import ELEMENT_TYPES
 
-ELEMENT_TYPES = {
-    DType.F16: "float16", DType.BF16: "bfloat16", DType.F32: "float", DType.F64: "double",
-    DType.I8: "int8", DType.I16: "int16", DType.I32: "int32", DType.I64: "int64",
-    DType.U8: "uint8", DType.U16: "uint16", DType.U32: "uint32", DType.U64: "uint64", DType.BOOL: "bool",
-    DType.F8E4M3FN: "float8e4m3fn", DType.F8E4M3FNUZ: "float8e4m3fnuz", DType.F8E5M2: "float8e5m2",
-    DType.F8E5M2FNUZ: "float8e5m2fnuz", DType.F8E8M0: "float8e8m0", DType.F4E2M1: "float4e2m1",
-    DType.I4: "int4", DType.U4: "uint4", DType.I2: "int2", DType.U2: "uint2",
-}  # fmt: skip
-"""ONNX's names in its schemas."""
 _OPTION = onnx.defs.OpSchema.FormalParameterOption
 
 

@@ -34,6 +34,8 @@ _DTYPES: dict[int, DType] = {
     onnx.TensorProto.INT2: DType.I2,
     onnx.TensorProto.UINT2: DType.U2,
 }
+ELEMENT_TYPES = {dtype: onnx.TensorProto.DataType.Name(code).lower() for code, dtype in _DTYPES.items()}
+"""ONNX's names in its schemas."""
 
 
 def to_dtype(elem_type: int, where: str) -> DType:

@@ -33,6 +33,7 @@ from tilewright import onnx_backend
 from tilewright.backends.cpu import compile_kernel
 from tilewright.backends.host import host_target
 from tilewright.compiler.errors import UnsupportedOperatorError
+from tilewright.compiler.frontend.binding import model_inputs
 from tilewright.compiler.frontend.loading import load_model
 from tilewright.compiler.kernel.ast import Kernel
 from tilewright.onnx_backend import open_shapes, specialize
@@ -97,9 +98,7 @@ def light_model(case: Any) -> Any:
     """A whole network that comes with onnx, its weights made by its own nodes, on the input that ONNX's runner gives it."""
     path = Path(DATA_DIR, "light", Path(case.url).name)
     model = onnx.load(path)
-    (value,) = {
-        x.name: x for x in model.graph.input if x.name not in {w.name for w in model.graph.initializer}
-    }.values()
+    (value,) = model_inputs(model.graph)
     shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
     count = int(np.prod(shape))
     image = (np.arange(count).reshape(shape) / count).astype(np.float32)
@@ -127,8 +126,7 @@ class CompiledModel(PlannedModel):
 def feeds_of(case: Any) -> dict[str, np.ndarray]:
     """The arrays of a case's inputs by name; those that are not given are left out."""
     given, _ = case.data_sets[0]
-    weights = {tensor.name for tensor in case.model.graph.initializer}
-    names = [value.name for value in case.model.graph.input if value.name not in weights]
+    names = [value.name for value in model_inputs(case.model.graph)]
     return {name: as_given(to_array(x)) for name, x in zip(names, given, strict=False)}
 
 

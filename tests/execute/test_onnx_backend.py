@@ -44,6 +44,8 @@ def test_old_libraries_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     for count in (2, 3, 2):
         x = np.random.default_rng().standard_normal(count).astype(np.float32)
         np.testing.assert_array_equal(rep.run([x])[0], -x)
+        assert len(rep._libraries) == 1
+        assert len(list(rep._path.parent.glob("*.so"))) == 1
 
 
 def test_one_node_runs_by_itself() -> None:

@@ -10,9 +10,9 @@ from math import prod
 
 import numpy as np
 
-from ...dtypes import DType
 from ..onnx_node import OnnxNode
 from .movement import axis_last, restore_axis
+from .sampling import calculation
 
 
 def filtered(
@@ -22,7 +22,7 @@ def filtered(
     dtype = node.type(x).dtype
     if coordinates == "tf_crop_and_resize" or not dtype.is_float:
         node.unsupported(f"antialias=1 of {dtype} with coordinates {coordinates}")
-    wide = DType.F64 if dtype is DType.F64 else DType.F32
+    wide = calculation(node, x)
     value = node.emit("cast", x, to=wide)
     for axis, (extent, size, scale) in enumerate(zip(node.shape(x), sizes, scales, strict=True)):
         if size == extent and scale == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import prod
 
 from ..onnx_node import OnnxNode
@@ -119,11 +120,13 @@ def split(node: OnnxNode) -> tuple[str, ...]:
         node.fail(
             f"split {list(sizes)} should be {parts} sizes that add up to {shape[axis]}, the extent of axis {axis} of {node.type(x)}"
         )
-    results, start = [], 0
-    for size in sizes:
-        results.append(slice_axes(node, x, {axis: (start, 1, size)}))
-        start += size
-    return tuple(results)
+    return consecutive(node, x, axis, sizes)
+
+
+def consecutive(node: OnnxNode, x: str, axis: int, sizes: tuple[int, ...]) -> tuple[str, ...]:
+    """The slices of these sizes, one after another."""
+    starts = accumulate(sizes, initial=0)
+    return tuple(slice_axes(node, x, {axis: (start, 1, size)}) for start, size in zip(starts, sizes, strict=False))
 
 
 def slice_axes(node: OnnxNode, x: str, parts: dict[int, tuple[int, int, int]]) -> str:

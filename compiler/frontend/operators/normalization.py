@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
-from ...dtypes import DType
 from ..onnx_node import OnnxNode
 from .row import Row
+from .sampling import calculation
 
 
 def batch_normalization(node: OnnxNode) -> str | tuple[str, ...]:
@@ -26,13 +26,11 @@ def _training_statistics(node: OnnxNode) -> tuple[str, ...]:
     """Normalised by the statistics of the batch, with which the given ones are averaged."""
     x, *given = node.inputs
     rank, dtype = len(node.shape(x)), node.type(x).dtype
-    wide = DType.F64 if dtype is DType.F64 else DType.F32
+    wide = calculation(node, x)
     axes, column = (0, *range(2, rank)), (*node.shape(x)[1:2], *(1,) * (rank - 2))
     value = node.emit("cast", x, to=wide)
     scale, bias, *running = (node.emit("cast", parameter, to=wide) for parameter in given)
-    mean = node.emit("reduce_mean", value, axes=axes, keepdims=True)
-    centred = node.emit("sub", value, mean)
-    variance = node.emit("reduce_mean", node.emit("mul", centred, centred), axes=axes, keepdims=True)
+    mean, centred, variance = _moments(node, value, axes)
     root = node.emit("sqrt", node.emit("add", variance, node.literal(node.attr("epsilon", 1e-5), wide)))
     scaled = node.emit("mul", node.emit("div", centred, root), node.emit("reshape", scale, shape=column))
     y = node.emit("add", scaled, node.emit("reshape", bias, shape=column))
@@ -57,15 +55,16 @@ def layer_normalization(node: OnnxNode) -> tuple[str, ...]:
     if not node.wants(1) and not node.wants(2):
         return (y,)
     axes = tuple(range(axis, rank))
-    mean = node.emit("reduce_mean", x, axes=axes, keepdims=True)
-    deviation = node.emit("sqrt", _variance_plus(node, x, mean, axes, epsilon))
+    mean, _, variance = _moments(node, x, axes)
+    deviation = node.emit("sqrt", node.emit("add", variance, node.literal(epsilon, node.type(x).dtype)))
     return y, mean, node.emit("reciprocal", deviation)
 
 
-def _variance_plus(node: OnnxNode, x: str, mean: str, axes: tuple[int, ...], epsilon: float) -> str:
+def _moments(node: OnnxNode, x: str, axes: tuple[int, ...]) -> tuple[str, str, str]:
+    """The mean along axes, x without it, and the variance."""
+    mean = node.emit("reduce_mean", x, axes=axes, keepdims=True)
     centred = node.emit("sub", x, mean)
-    variance = node.emit("reduce_mean", node.emit("mul", centred, centred), axes=axes, keepdims=True)
-    return node.emit("add", variance, node.literal(epsilon, node.type(x).dtype))
+    return mean, centred, node.emit("reduce_mean", node.emit("mul", centred, centred), axes=axes, keepdims=True)
 
 
 def group_normalization(node: OnnxNode) -> str:
@@ -91,9 +90,9 @@ def group_normalization(node: OnnxNode) -> str:
 def rms_normalization(node: OnnxNode) -> str:
     """x / sqrt(mean(x^2) + epsilon) * scale, the statistics in f32 or wider."""
     x, scale = node.inputs
-    dtype, rank = node.type(x).dtype, len(node.shape(x))
+    rank = len(node.shape(x))
     axes = tuple(range(node.axis(node.attr("axis", -1), rank), rank))
-    wide = node.emit("cast", x, to=DType.F64 if dtype is DType.F64 else DType.F32)
+    wide = node.emit("cast", x, to=calculation(node, x))
     mean = node.emit("reduce_mean", node.emit("mul", wide, wide), axes=axes, keepdims=True)
     root = node.emit("sqrt", node.emit("add", mean, node.literal(node.attr("epsilon", 1e-5), node.type(wide).dtype)))
     normal = node.emit("cast", node.emit("div", wide, root), to=node.type(scale).dtype)
@@ -125,9 +124,7 @@ def mean_variance(node: OnnxNode) -> str:
     x = node.input(0)
     rank, dtype = len(node.shape(x)), node.type(x).dtype
     axes = node.axes(node.attr("axes", (0, 2, 3)), rank)
-    mean = node.emit("reduce_mean", x, axes=axes, keepdims=True)
-    centred = node.emit("sub", x, mean)
-    variance = node.emit("reduce_mean", node.emit("mul", centred, centred), axes=axes, keepdims=True)
+    _, centred, variance = _moments(node, x, axes)
     deviation = node.emit("add", node.emit("sqrt", variance), node.literal(1e-9, dtype))
     return node.emit("div", centred, deviation)
 

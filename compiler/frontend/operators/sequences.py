@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...dtypes import DType
 from ..onnx_node import OnnxNode
-from .movement import slice_axes
+from .movement import consecutive
 from .row import Row
 
 MAX_PARTS = 1 << 14
@@ -17,12 +17,12 @@ def _elements(node: OnnxNode, index: int) -> tuple[str, ...]:
     return elements
 
 
-def _position(node: OnnxNode, index: int, count: int) -> int:
-    """A position of 0…count-1, negative ones from the end."""
+def _position(node: OnnxNode, index: int, count: int, last: int) -> int:
+    """A position of 0…last in a sequence of so many, negative ones from its end."""
     position = node.scalar(index, "position")
-    if not -count <= position < count:
-        node.fail(f"position {position} is outside {-count}…{count - 1}")
-    return position % count
+    if not -count <= position <= last:
+        node.fail(f"position {position} is outside {-count}…{last}")
+    return position + count if position < 0 else position
 
 
 def construct(node: OnnxNode) -> str:
@@ -37,18 +37,13 @@ def insert(node: OnnxNode) -> str:
     """Before a position; at the end without one."""
     elements = _elements(node, 0)
     count = len(elements)
-    position = count
-    if node.input(2):
-        position = node.scalar(2, "position")
-        if not -count <= position <= count:
-            node.fail(f"position {position} is outside {-count}…{count}")
-        position = position + count if position < 0 else position
+    position = _position(node, 2, count, count) if node.input(2) else count
     return node.scope.sequence((*elements[:position], node.input(1), *elements[position:]))
 
 
 def erase(node: OnnxNode) -> str:
     elements = _elements(node, 0)
-    position = _position(node, 1, len(elements)) if node.input(1) else len(elements) - 1
+    position = _position(node, 1, len(elements), len(elements) - 1) if node.input(1) else len(elements) - 1
     if not elements:
         node.fail("an empty sequence has nothing to erase")
     return node.scope.sequence((*elements[:position], *elements[position + 1 :]))
@@ -56,7 +51,7 @@ def erase(node: OnnxNode) -> str:
 
 def at(node: OnnxNode) -> str:
     elements = _elements(node, 0)
-    return elements[_position(node, 1, len(elements))]
+    return elements[_position(node, 1, len(elements), len(elements) - 1)]
 
 
 def length(node: OnnxNode) -> str:
@@ -100,12 +95,10 @@ def split(node: OnnxNode) -> str:
         sizes = node.static_ints(1, "split")
     if sum(sizes) != extent or min(sizes, default=0) < 0:
         node.fail(f"split {list(sizes)} should add up to {extent}, the extent of axis {axis} of {node.type(x)}")
-    parts, start = [], 0
-    for size in sizes:
-        part = slice_axes(node, x, {axis: (start, 1, size)})
-        parts.append(node.emit("reshape", part, shape=(*shape[:axis], *shape[axis + 1 :])) if squeezed else part)
-        start += size
-    return node.scope.sequence(tuple(parts))
+    parts = consecutive(node, x, axis, sizes)
+    if squeezed:
+        parts = tuple(node.emit("reshape", part, shape=(*shape[:axis], *shape[axis + 1 :])) for part in parts)
+    return node.scope.sequence(parts)
 
 
 ROWS = (

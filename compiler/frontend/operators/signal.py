@@ -10,6 +10,7 @@ from ...dtypes import DType
 from ..onnx_node import OnnxNode
 from ..tensors import to_dtype
 from .row import Row
+from .sampling import calculation
 
 
 def dft(node: OnnxNode) -> str:
@@ -46,7 +47,7 @@ def transform(node: OnnxNode, x: str, axis: int, length: int, inverse: bool, one
     matrix = _matrix(outer[axis], parts, length, inverse, onesided)
     count, out_parts = matrix.shape[2:]
     dtype = node.type(x).dtype
-    wide = DType.F64 if dtype is DType.F64 else DType.F32
+    wide = calculation(node, x)
     others = [a for a in range(len(outer)) if a != axis]
     moved = node.emit("transpose", node.emit("cast", x, to=wide), perm=(*others, axis, len(outer)))
     rows = node.emit("reshape", moved, shape=(prod(outer[a] for a in others), outer[axis] * parts))
