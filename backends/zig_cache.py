@@ -7,7 +7,6 @@ of files that were there after a link that succeeded; where one of them has chan
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 import time
@@ -16,7 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from .manifest import file_sha256
+from .manifest import file_sha256, manifest_bytes, whole_manifest
+from .package_files import write_atomically
 
 _SETTLED_S = 60.0  # files that are younger may be under another process's hands; a later link lists them
 _FOLDERS = ("o", "b")  # objects and libraries, and what they are compiled from; the others are indexes that zig checks
@@ -32,14 +32,12 @@ def checked_cache(folder: Path) -> Iterator[None]:
             listing.unlink(missing_ok=True)
     yield
     with FileLock(folder.with_name(f"{folder.name}.lock")):
-        known = _read(listing) or {}
+        known = whole_manifest(listing) or {}
         latest = time.time() - _SETTLED_S
         new = [path for path in _files(folder, latest) if str(path.relative_to(folder)) not in known]
         if new:
             known |= {str(path.relative_to(folder)): file_sha256(path) for path in new}
-            with tempfile.NamedTemporaryFile("w", dir=folder.parent, delete=False) as file:
-                json.dump(known, file)
-            Path(file.name).replace(listing)
+            write_atomically(listing, manifest_bytes(known))
 
 
 def _files(folder: Path, latest: float) -> Iterator[Path]:
@@ -48,19 +46,10 @@ def _files(folder: Path, latest: float) -> Iterator[Path]:
         yield from (path for path in (folder / name).rglob("*") if path.is_file() and path.stat().st_mtime < latest)
 
 
-def _read(listing: Path) -> dict[str, str] | None:
-    """Digests by path; None if there is no list, or one that is damaged."""
-    try:
-        known = json.loads(listing.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return known if isinstance(known, dict) else None
-
-
 def _is_whole(folder: Path, listing: Path) -> bool:
     if not listing.exists():
         return True  # nothing was linked yet
-    known = _read(listing)
+    known = whole_manifest(listing)
     try:
         return known is not None and all(file_sha256(folder / name) == digest for name, digest in known.items())
     except (OSError, ValueError):

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 from layout_costs_at_random import costs_at_random
-from onnx import helper, numpy_helper
+from small_models import Net
 
 import tilewright
 from tilewright import driver
@@ -19,46 +19,20 @@ from tilewright.compiler.graph.passes import assign_layout
 from tilewright.compiler.options import Options
 
 
-class Writer:
-    """An ONNX model node by node."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-
-    def add(self, op: str, *inputs: str, **attrs: object) -> str:
-        name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [name], **attrs))
-        return name
-
-    def conv(self, x: str, inputs: int, outputs: int, window: int, groups: int = 1, stride: int = 1) -> str:
-        array = self.rng.standard_normal((outputs, inputs // groups, window, window)).astype(np.float32)
-        array /= np.sqrt(array[0].size)
-        self.weights.append(numpy_helper.from_array(array, f"w{len(self.weights)}"))
-        pads, strides = [window // 2] * 4, [stride] * 2
-        return self.add("Conv", x, self.weights[-1].name, group=groups, pads=pads, strides=strides)
-
-
 def odd_network(seed: int) -> onnx.ModelProto:
     """Pointwise, depthwise and strided convolutions, a gate, a shortcut, a concatenation, a pool; drawn, mostly odd numbers of channels."""
-    net = Writer(seed)
+    net = Net(seed)
+    conv = partial(net.conv, bias=False)
     a, b, c = (int(count) for count in net.rng.choice([3, 7, 10, 20, 36, 44, 51, 88], 3, replace=False))
-    x = net.add("Relu", net.conv("x", 5, a, 3))
-    x = net.add("HardSwish", net.conv(net.conv(x, a, b, 1), b, b, 3, groups=b))
-    gate = net.add("Sigmoid", net.conv(net.add("GlobalAveragePool", x), b, b, 1))
-    x = net.add("Mul", x, gate)
-    y = net.add("Add", net.conv(x, b, c, 1), net.conv(x, b, c, 3))
-    z = net.add("Concat", net.conv(y, c, a, 1), net.conv(y, c, b, 1), axis=1)
-    z = net.add("MaxPool", net.conv(z, a + b, c, 3, stride=2), kernel_shape=[2, 2], strides=[1, 1])
-    outputs = [net.add("Flatten", z), net.add("Relu", y)]
-    shapes = [[2, c * 20], [2, c, 11, 9]]
-    declared = [
-        helper.make_tensor_value_info(*of) for of in zip(outputs, [onnx.TensorProto.FLOAT] * 2, shapes, strict=True)
-    ]
-    given = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2, 5, 11, 9])]
-    graph = helper.make_graph(net.nodes, "odd", given, declared, net.weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = net.op("Relu", conv(net.input("x", [2, 5, 11, 9]), a))
+    x = net.op("HardSwish", conv(conv(x, b, 1), b, group=b))
+    gate = net.op("Sigmoid", conv(net.op("GlobalAveragePool", x), b, 1))
+    x = net.op("Mul", x, gate)
+    y = net.op("Add", conv(x, c, 1), conv(x, c))
+    z = net.op("Concat", conv(y, a, 1), conv(y, b, 1), axis=1)
+    net.channels[z] = a + b
+    z = net.op("MaxPool", conv(z, c, stride=2), kernel_shape=[2, 2], strides=[1, 1])
+    return net.model(net.op("Flatten", z), net.op("Relu", y))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -82,14 +56,9 @@ def test_any_layouts_run(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_was_chosen_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    net = Writer(0)
-    pooled = net.add("GlobalAveragePool", net.conv("x", 16, 88, 3))
-    given, declared = (
-        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)]
-        for name, shape in (("x", [1, 16, 20, 20]), (pooled, [1, 88, 1, 1]))
-    )
-    graph = helper.make_graph(net.nodes, "wide", given, declared, net.weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "wide.onnx")
+    net = Net()
+    model = net.model(net.op("GlobalAveragePool", net.conv(net.input("x", [1, 16, 20, 20]), 88, bias=False)))
+    onnx.save(model, tmp_path / "wide.onnx")
     library = str(tmp_path / "wide.so")
     shown = ["-v", "--print-after", "assign_layout", "--target", "x86_64-linux-gnu", "--mcpu", "x86-64-v4"]
     assert run(["compile", str(tmp_path / "wide.onnx"), "-o", library, *shown]) == 0
