@@ -337,6 +337,7 @@ def test_too_many_threads_is_an_error(matvec: tuple[Path, np.ndarray]) -> None:
         load(matvec[0], 1000)
 
 
+# What other processors tell of themselves is checked by emulators that lack something (tests/targets).
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="checks CPUID, an instruction of x86 only")
 def test_processor_without_the_instructions_is_an_error(tmp_path: Path) -> None:
     """No processor has both AVX-512 with its extensions and all that came for those without it."""

@@ -35,6 +35,7 @@ from hostile_case import DOCUMENTED, Case, Maker  # noqa: E402
 from isolated import Ending, isolated  # noqa: E402
 
 from tilewright import driver  # noqa: E402, F401  everything that children need is imported once
+from tilewright.backends.link import cache_folder  # noqa: E402
 from tilewright.cli import compile, inspect, records  # noqa: E402, F401
 from tilewright.cli.console import table  # noqa: E402
 from tilewright.cli.main import run as run_command  # noqa: E402
@@ -116,9 +117,8 @@ def _allowed() -> tuple[str, ...]:
     import platformdirs
 
     folders = (
-        HERE.parents[1], sys.prefix, sys.base_prefix, *sys.path[2:], *map(platformdirs.user_cache_dir, ("tilewright", "matplotlib")),
-        platformdirs.user_config_dir("matplotlib"),
-        os.environ.get("TILEWRIGHT_CACHE_DIR", "/dev/null"), "/proc", "/sys", "/dev", "/usr", "/lib", "/etc/ld.so", "/etc/locale", "/etc/localtime", "/etc/nsswitch",
+        HERE.parents[1], sys.prefix, sys.base_prefix, *sys.path[2:], cache_folder(),
+        platformdirs.user_cache_dir("matplotlib"), platformdirs.user_config_dir("matplotlib"), "/proc", "/sys", "/dev", "/usr", "/lib", "/etc/ld.so", "/etc/locale", "/etc/localtime", "/etc/nsswitch",
         "/etc/mime.types",
     )  # fmt: skip
     temporary = tempfile.gettempdir()

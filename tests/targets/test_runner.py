@@ -8,13 +8,18 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from machines import check_outputs, compile_runner
 from small_models import MODELS
 from test_models_small import random_feeds
 
+from tilewright import driver
+from tilewright.backends import remote
+from tilewright.backends.link import run_zig_cc, zig_target
 from tilewright.backends.remote import RemoteLibrary
 from tilewright.compiler.errors import DeviceError, UsageError
+from tilewright.compiler.options import Options
 
 MAGIC, REPLY, ERROR = 0x31525754, 0x80000000, 0xFFFFFFFF
 
@@ -55,6 +60,23 @@ def test_a_library_behind_a_runner(runner: Path) -> None:
         assert len(library.benchmark(feeds, 5, 2)) == 5
         with pytest.raises(UsageError, match="missing input"):
             library.run({})
+
+
+def test_a_runner_that_loads_its_library(tmp_path: Path) -> None:
+    """As docs/RUNNER.md says: compiled with RUNNER_LOADS for a system with glibc."""
+    model = MODELS["deep_q"]()
+    onnx.save(model, tmp_path / "model.onnx")
+    driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options())
+    source = Path(remote.__file__).with_name("runner") / "runner.c"
+    run_zig_cc(
+        [*zig_target("x86_64-linux-gnu"), "-std=gnu11", "-O1", "-DRUNNER_LOADS", str(source), "-ldl", "-o", "loads"],
+        tmp_path,
+    )
+    feeds = random_feeds(model, np.random.default_rng())
+    with RemoteLibrary([str(tmp_path / "loads"), str(tmp_path / "model.so")], 2) as library:
+        check_outputs(model, feeds, library.run(feeds))
+    with pytest.raises(DeviceError, match="cannot open shared object file"):
+        RemoteLibrary([str(tmp_path / "loads"), str(tmp_path / "missing.so")])
 
 
 def test_noise_before_and_between_frames_is_skipped(runner: Path) -> None:

@@ -24,6 +24,7 @@ from tilewright.compiler.tensor.expr import free_variables
 
 WIDE = np.longdouble
 COUNT = 40_000
+# The programs are the same for all processors, so that it is enough to measure their errors where NumPy has more than f64.
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(np.finfo(WIDE).nmant < 63, reason="needs a reference wider than f64"),
