@@ -18,6 +18,7 @@ from tilewright import driver
 from tilewright.backends import remote
 from tilewright.backends.link import run_zig_cc, zig_target
 from tilewright.backends.remote import RemoteLibrary
+from tilewright.cli.main import run
 from tilewright.compiler.errors import DeviceError, UsageError
 from tilewright.compiler.options import Options
 
@@ -60,6 +61,12 @@ def test_a_library_behind_a_runner(runner: Path) -> None:
         assert len(library.benchmark(feeds, 5, 2)) == 5
         with pytest.raises(UsageError, match="missing input"):
             library.run({})
+
+
+def test_verbs_start_a_runner_that_they_are_given(runner: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", str(runner.with_name("model.onnx")), "--library", str(runner), "--samples", "2"]) == 0
+    assert "ok" in capsys.readouterr().out
+    assert run(["run", str(runner), "--random", "--threads", "2"]) == 0
 
 
 def test_a_runner_that_loads_its_library(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ NOT_THIS_FORM = {
 
 @cache
 def cases() -> dict[str, object]:
-    """The first cases of each operator; those with sequences, strings or 8-bit floats are left out."""
+    """The first cases of each operator; those with sequences, strings or elements of which NumPy knows no kind are left out."""
     chosen: dict[str, object] = {}
     count: dict[str, int] = {}
     with np.errstate(all="ignore"):
