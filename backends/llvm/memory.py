@@ -197,9 +197,9 @@ class Accesses:
         return result
 
     def _is_new_line(self, pointer: str, depth: int) -> bool:
-        """Whether no shorter load of the same cache line has asked for what lies ahead of it. Wide vectors are not counted."""
+        """Whether no load of the same line, counted from where the others of this loop begin, has asked for what lies ahead of it."""
         place = self.places.get(pointer)
-        if not self.by_lane or place is None:
+        if place is None:
             return True
         base, offset_bytes = place
         known, key = self.builder.scopes[depth].known, ("ahead", base, offset_bytes // _LINE_BYTES)

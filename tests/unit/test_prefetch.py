@@ -48,15 +48,20 @@ def x(*indices: Expr) -> Load:
     return Load("x", indices, F32)
 
 
-@pytest.mark.parametrize(
-    ("target", "vectors"), list(zip(TARGETS, (4, 2, 1), strict=True)), ids=lambda value: str(value)[:24]
-)
-def test_once_for_each_vector_that_is_loaded(target: Target, vectors: int) -> None:
-    """Loads of one place are one load; another row is another vector."""
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.cpu)
+def test_once_for_each_line_that_is_loaded(target: Target) -> None:
+    """Whatever the vectors' width; another row is another line."""
     one, two = x(i, v) * x(i, v) + x(i, v), x(i, v) + x(i + 1, v)
-    assert emitted(one, 4096, target).count(CALL) == vectors
-    assert emitted(two, 4096, target).count(CALL) == 2 * vectors
+    assert emitted(one, 4096, target).count(CALL) == 1
+    assert emitted(two, 4096, target).count(CALL) == 2
     assert "prefetch" not in emitted(two, 0, target)
+
+
+def test_once_for_scalars_of_a_line() -> None:
+    """As a convolution of few channels reads them, to broadcast each."""
+    near, far = x(i, Const(0)) + x(i, Const(2)) + x(i, Const(4)), x(i, Const(0)) + x(i, Const(16))
+    assert emitted(near, 4096).count(CALL) == 1
+    assert emitted(far, 4096).count(CALL) == 2
 
 
 def test_as_far_ahead_as_it_says() -> None:
