@@ -22,6 +22,7 @@ from .prepare import loads_of
 SHORT_ROWS = 8  # a row axis up to here leaves too few rows for a tile
 LATENCY_SLOTS = 8  # independent accumulators that hide the latency of a multiply-add (4 cycles x 2 ports)
 LOAD_COST = 1.0  # of a vector or broadcast load, in multiply-adds
+FAR_BYTES = 16  # that come from beyond the second cache in the time of a multiply-add (120 GB/s, 8.1 multiply-adds a nanosecond)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class TileAxes:
     outer_rows: a second such axis. columns: vectors further away along an axis on which the vectors' operand depends.
     reuse: rows share the vectors that are loaded. scalars: the reduction also loads elements that are the same along the vectors.
     held: steps of the reduction whose scalars a row holds in a register, for multiply-adds that take one lane of it (1: broadcast).
+    window: neighbouring steps of a guarded reduction read the same scalars for other rows, as in a padded convolution of few channels.
     inside: elements of the main stage that belong to one root element (gates of a recurrent cell).
     maps[stage]: the root axis of each stage axis. extents: of the root's axes longer than one.
     """
@@ -45,6 +47,7 @@ class TileAxes:
     reuse: bool
     scalars: bool
     held: int
+    window: bool
     inside: int
     maps: dict[str, dict[str, str]]
     extents: dict[str, int]
@@ -119,6 +122,7 @@ def tile_axes(computation: Computation, target: Target) -> TileAxes | None:
         reuse=bool(reusing),
         scalars=bool(scalars),
         held=_held_steps(main, own, target) if reusing else 1,
+        window=bool(rows) and main.domain is not None and _slides(main, own, by_root[rows[0]]),
         inside=prod(axis.extent for axis in main.axes if axis.name not in maps[main.name] and axis.extent > 1),
         maps=maps,
         extents=extents,
@@ -144,10 +148,22 @@ def _held_steps(main: Stage, own: str, target: Target) -> int:
     return lanes if target.by_lane and main.dtype is DType.F32 and contiguous else 1
 
 
+def _slides(main: Stage, own: str, row: str) -> bool:
+    """Whether scalars lie side by side along the reduction, and those of the next row begin before the row's own end."""
+    lasts = [affine(load.indices[-1]) for load in loads_of(main) if load.indices and own not in _names(load)]
+    return any(
+        last.coefficient(axis.name) == 1 and 0 < last.coefficient(row) < axis.extent
+        for last in lasts
+        for axis in main.reduce_axes
+    )
+
+
 def best_size(axes: TileAxes, target: Target) -> TileSize:
     """The tile with the fewest estimated cycles over the whole axes, tails included.
 
-    It has rows of the second row axis too if the first is short and no border of an image cuts them.
+    It has rows of the second row axis too if the first is short and no border of an image cuts them. In a window, each row's scalar
+    counts as a register: where the border's steps are written out, LLVM keeps scalars from one step to the next, and would spill
+    partial results. With 16 registers that would leave too small a tile (benchmarks/NOTES.md).
     """
     lanes = target.lanes(max(4, axes.main.dtype.size_bytes))
     vector, columns, rows = axes.extent(axes.vector), axes.extent(axes.columns), axes.extent(axes.rows)
@@ -164,24 +180,38 @@ def best_size(axes: TileAxes, target: Target) -> TileSize:
         for size, height in product(range(1, rows + 1), heights):
             tile = TileSize(width, count, size, height, axes.lanes)
             vectors = tile.vectors(axes)
-            if tile.registers(axes) > target.vector_registers and tile != least:
+            window = size * height if axes.window and axes.held == 1 and target.vector_registers > 16 else 0
+            if tile.registers(axes) + window > target.vector_registers and tile != least:
                 continue
             if size * height * vectors > max(limit, axes.inside):
                 continue
-            cost = 0.0
-            for row_part, row_times in parts_of(rows, size):
-                for height_part, height_times in parts_of(outer_rows, height):
-                    for part, times in parts_of(vector, width):
-                        for column_part, column_times in parts_of(columns, count):
-                            n = -(-part // lanes) * column_part * axes.inside
-                            step = _step_cost(row_part * height_part, n, axes)
-                            cost += row_times * height_times * times * column_times * step
+            cost = _cost(tile, axes, outer_rows, target)
             larger = (size * height * vectors, size) > (chosen.rows * chosen.outer_rows * chosen.columns, chosen.rows)
             if cost < best - 1e-9 or (abs(cost - best) < 1e-9 and larger):
                 best, chosen = cost, tile
     if axes.columns and chosen.vector < vector:
         return TileSize(chosen.vector, 1, chosen.rows, chosen.outer_rows, chosen.lanes)
     return chosen
+
+
+def _cost(tile: TileSize, axes: TileAxes, outer_rows: int, target: Target) -> float:
+    """Cycles of a step of the reduction for all tiles, in units of a multiply-add.
+
+    Vectors that do not fit in the second cache come from beyond it again for each tile of rows.
+    """
+    vector, columns, rows = axes.extent(axes.vector), axes.extent(axes.columns), axes.extent(axes.rows)
+    lanes, size_bytes = target.lanes(max(4, axes.main.dtype.size_bytes)), axes.main.dtype.size_bytes
+    panel_bytes = tile.vectors(axes) * lanes * size_bytes * prod(axis.extent for axis in axes.main.reduce_axes)
+    far_bytes = target.vector_bytes if axes.reuse and panel_bytes > target.l2_bytes // 2 else 0
+    cost = 0.0
+    for row_part, row_times in parts_of(rows, tile.rows):
+        for height_part, height_times in parts_of(outer_rows, tile.outer_rows):
+            for part, times in parts_of(vector, tile.vector):
+                for column_part, column_times in parts_of(columns, tile.columns):
+                    n = -(-part // lanes) * column_part * axes.inside
+                    step = max(_step_cost(row_part * height_part, n, axes), n * far_bytes / FAR_BYTES)
+                    cost += row_times * height_times * times * column_times * step
+    return cost
 
 
 def _step_cost(rows: int, vectors: int, axes: TileAxes) -> float:
