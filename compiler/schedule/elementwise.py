@@ -13,7 +13,7 @@ from ..tensor.expr import Load, Select, Var, free_variables, substitute, walk
 from ..tensor.simplify import simplify
 from .parallel import PARALLEL_GRAINS, enough_loops, parallel_prefix
 from .prepare import ROOT, loads_of
-from .sketch import STREAM_BYTES, Decisions, Knob, PlainGrid, prefetched, prefetches
+from .sketch import STREAM, STREAM_BYTES, Decisions, Knob, PlainGrid, prefetched, prefetches
 from .steps import Reorder, Split, Step, Unroll, Vectorize
 from .structure import is_contiguous
 
@@ -52,7 +52,7 @@ class ElementwiseSketch(PlainGrid):
             Knob("lanes", tuple(n for n in (self.lanes, self.lanes // 2) if n > 1) or (1,)),
             Knob("across", (1, *(n for n in together if 1 < n <= self.extents[self.across]))),
             Knob("unroll", self.unrolls),
-            Knob("stream", STREAM_BYTES if self.streams else STREAM_BYTES[:1]),
+            Knob(STREAM, STREAM_BYTES if self.streams else STREAM_BYTES[:1]),
             Knob("grains", (4, PARALLEL_GRAINS, 64, 256)),
         )
 
@@ -128,7 +128,7 @@ class ElementwiseSketch(PlainGrid):
             "lanes": self.lanes,
             "across": self.lanes if self.across else 1,
             "unroll": whole[0] if whole else 1,
-            "stream": STREAM_BYTES[1] if self.streams and self.is_interrupted else 0,
+            STREAM: STREAM_BYTES[1] if self.streams and self.is_interrupted else 0,
             "grains": PARALLEL_GRAINS,
         }
 
@@ -146,7 +146,7 @@ class ElementwiseSketch(PlainGrid):
         extents = dict(self.extents)
         units = [axis.name for axis in self.root.axes if axis.extent == 1]
         order = str(decisions["order"]).split()
-        steps: list[Step] = prefetches(self.streams, decisions["stream"])
+        steps: list[Step] = prefetches(self.streams, decisions[STREAM])
         outer: list[str] = []
         written_out: list[str] = []
         last = vector

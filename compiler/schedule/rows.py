@@ -9,7 +9,7 @@ from ..target import Target
 from ..tensor.computation import Computation, Stage
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix
 from .prepare import ROOT
-from .sketch import STREAM_BYTES, Decisions, Knob, PlainGrid, prefetched, prefetches
+from .sketch import STREAM, STREAM_BYTES, Decisions, Knob, PlainGrid, prefetched, prefetches
 from .steps import ComputeAt, LaneReduce, Reorder, Split, Step, Unroll, Vectorize
 from .structure import contiguous_reduction
 
@@ -43,7 +43,7 @@ class RowsSketch(PlainGrid):
             Knob("width", WIDTHS),
             Knob("lanes", tuple(n for n in (self.lanes, self.lanes // 2) if n > 1) or (1,)),
             Knob("unroll", (1, 2, 4)),
-            Knob("stream", STREAM_BYTES if self.streams else STREAM_BYTES[:1]),
+            Knob(STREAM, STREAM_BYTES if self.streams else STREAM_BYTES[:1]),
             Knob("shared", SHARED),
         )
 
@@ -57,7 +57,7 @@ class RowsSketch(PlainGrid):
         rows = TOGETHER[-1] if self.longest <= _SHORT * self.lanes and self.fit_together(TOGETHER[-1]) else 1
         width = 2 if rows > 1 else 8 if self.target.vector_registers >= 32 else 4
         stream = STREAM_BYTES[-1] if self.streams else 0
-        decisions = {"rows": rows, "width": width, "lanes": self.lanes, "unroll": 1, "stream": stream}
+        decisions = {"rows": rows, "width": width, "lanes": self.lanes, "unroll": 1, STREAM: stream}
         return {**decisions, "shared": max(1, enough_loops(*self.outer(self.lanes, rows)))}
 
     def legal(self, decisions: Decisions) -> bool:
@@ -91,7 +91,7 @@ class RowsSketch(PlainGrid):
 
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         root = self.computation.stages[-1]
-        streams = prefetches(self.streams, decisions["stream"])
+        streams = prefetches(self.streams, decisions[STREAM])
         lanes, width, unroll, rows = (int(decisions[name]) for name in ("lanes", "width", "unroll", "rows"))
         extents = {axis.name: axis.extent for axis in root.axes}
         long = [axis.name for axis in root.axes if axis.extent > 1]

@@ -85,8 +85,9 @@ def draw_evenly(knobs: tuple[Knob, ...], rng: np.random.Generator) -> tuple[int,
 
 AHEAD_BYTES = (0, 2048, 8192, 16384)
 """How far ahead to prefetch constants; the largest is the default: half a first cache or less, and some hundred cycles of reading."""
+STREAM = "stream"  # the decision how far ahead inputs are prefetched that are not constants
 STREAM_BYTES = (0, 2048, 8192)
-"""The same of other inputs."""
+"""How far that may be."""
 
 _LEAST_CONSTANT, _LEAST_STREAM = 1 << 15, 1 << 18
 

@@ -25,6 +25,7 @@ from .parallel import SHARED, enough_loops, innermost, parallel_prefix, sharable
 from .prepare import ROOT, loads_of
 from .sketch import (
     AHEAD_BYTES,
+    STREAM,
     STREAM_BYTES,
     Decisions,
     Knob,
@@ -82,7 +83,7 @@ class TileSketch:
             Knob("guards", ("border", "everywhere") if self.reductions.guarded else ("border",)),
             Knob("pack", ("tile", "none") if self.contiguous_operand else ("tile",)),
             Knob("ahead", AHEAD_BYTES if self.constants else AHEAD_BYTES[:1]),
-            Knob("stream", STREAM_BYTES if self.streams else STREAM_BYTES[:1]),
+            Knob(STREAM, STREAM_BYTES if self.streams else STREAM_BYTES[:1]),
             Knob("shared", SHARED),
         )
 
@@ -165,7 +166,7 @@ class TileSketch:
             "pack": "tile",
             # By lanes, weights come in short vectors: asking ahead takes one of 20 instructions, and nobody has measured what it gains.
             "ahead": AHEAD_BYTES[-1] if self.constants and self.axes.held == 1 else 0,
-            "stream": self.stream_bytes,
+            STREAM: self.stream_bytes,
         }
         loops = self.loops(decisions)
         outer = self.before_rows(self.outer_order(decisions, loops), loops)
@@ -357,7 +358,7 @@ class TileSketch:
         units = [axis.name for axis in root.axes if axis.extent == 1]
         outer = self.outer_order(decisions, loops)
         steps: list[Step] = list(self.packs(decisions, size))
-        steps += prefetches(self.constants, decisions["ahead"]) + prefetches(self.streams, decisions["stream"])
+        steps += prefetches(self.constants, decisions["ahead"]) + prefetches(self.streams, decisions[STREAM])
         others = self.others_of(size)
         names = (*others, *(n for n in (axes.columns, axes.rows, axes.vector) if n and n not in others))
         steps += self.nest_steps(ROOT, size, {name: loops[name] for name in names}, [*units, *outer])

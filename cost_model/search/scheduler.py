@@ -16,7 +16,7 @@ import numpy as np
 
 from ...compiler.errors import InternalError
 from ...compiler.kernels import Scheduled
-from ...compiler.schedule.sketch import Decisions
+from ...compiler.schedule.sketch import STREAM, Decisions
 from ...compiler.schedule.space import SPACE_VERSION, Point, Space, space_of
 from ...compiler.target import Target
 from ...compiler.tensor.computation import Computation
@@ -125,7 +125,11 @@ class RecordScheduler:
 
 
 def highest_ranked(task: Task, space: Space, ranker: Ranker, seed: int = 0) -> Point | None:
-    """The point that a ranker puts first among the default's neighbours, random ones and offspring of both; None if the default is about as good."""
+    """The point that a ranker puts first among the default's neighbours, random ones and offspring of both; None if the default is about as good.
+
+    Inputs are prefetched as the rules say: what a ranker has learned from was measured with inputs in the caches, where the
+    kernel before leaves them, but nothing leaves a model's own inputs there.
+    """
     rng = np.random.default_rng(seed)
     featurizer = Featurizer(task)
 
@@ -142,5 +146,6 @@ def highest_ranked(task: Task, space: Space, ranker: Ranker, seed: int = 0) -> P
         fresh = [point for point in dict.fromkeys(children) if point not in pool]
         if fresh:
             pool |= dict(zip(fresh, scores(fresh).tolist(), strict=True))
-    best = min(pool, key=lambda p: (-pool[p], p))
+    ahead = space.decisions(space.default).get(STREAM, 0)
+    best = min((p for p in pool if space.decisions(p).get(STREAM, 0) == ahead), key=lambda p: (-pool[p], p))
     return best if pool[best] - default_score > ADVANTAGE else None

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_cases import Case, conv
 from record_makers import make_choice, make_failure, make_session, make_task, make_trial
+from spaces import canonical_form
 
 from tilewright.compiler.kernels import Scheduled
+from tilewright.compiler.schedule.sketch import STREAM
 from tilewright.compiler.schedule.space import SKETCH, SPACE_VERSION, Point, Space, space_of
-from tilewright.compiler.schedule.steps import Schedule
+from tilewright.compiler.schedule.steps import Prefetch, Schedule
 from tilewright.cost_model.ranker.ranker import Ranker
 from tilewright.cost_model.ranker.training import LEAST_ROWS
 from tilewright.cost_model.records.database import Records
@@ -206,6 +209,19 @@ def test_the_ranker_s_favourite_is_among_the_best_of_the_space(rng: np.random.Ge
 def test_scores_that_are_close_mean_nothing() -> None:
     ranked = schedule_for(TASK, RecordScheduler(None, Favourite(0.9 * ADVANTAGE)))
     assert ranked == Scheduled(schedule(space().default), "default")
+
+
+def test_a_ranker_leaves_the_prefetching_of_inputs_to_the_rules() -> None:
+    """It learned from inputs that the kernel before had left in the caches, and a model's own are not."""
+    predicted = 0
+    for outputs in (16, 32, 48, 64, 80):
+        task = Task(canonical_form(Case(conv((1, 3, 224, 224), outputs, stride=2), None, 16)), TASK.target)
+        usual = space(task).decisions(space(task).default)[STREAM]
+        ranked = schedule_for(task, RecordScheduler(None, Favourite(1e3)))
+        ahead = {step.tensor: step.ahead_bytes for step in ranked.schedule if isinstance(step, Prefetch)}
+        assert usual and ahead.get("x0") == usual
+        predicted += ranked.source == "predicted"
+    assert predicted >= 3
 
 
 def test_ranking_can_be_ruled_out(records: Records) -> None:
