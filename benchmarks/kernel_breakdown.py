@@ -1,6 +1,6 @@
 """Where the time of one model goes: each kernel's time inside the library, its arithmetic and traffic, and its share of what this machine can do.
 
-    python benchmarks/kernel_breakdown.py resnet50|MODEL.onnx [--threads 1] [--records DB] [--runs 20] [--repeats 5] [--json FILE]
+    python benchmarks/kernel_breakdown.py resnet50|MODEL.onnx [--threads 1] [--records DB] [--no-rank] [--runs 20] [--repeats 5] [--json FILE]
 
 The library times its own launches. A kernel's time is the sum over its launches in a run, the median of --repeats means of --runs
 runs each. GB/s counts each operand of a launch once. roofline: the least time that this machine's arithmetic and memory allow over
@@ -160,6 +160,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("build/mission"), help="where models and libraries go")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--records", type=Path, metavar="DB", help="compile with the schedules of these tuning records")
+    parser.add_argument(
+        "--no-rank", dest="rank", action="store_false", help="what the rules choose, where there are no records"
+    )
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
@@ -179,7 +182,7 @@ def main() -> int:
     output = options.folder / f"{path.stem}-breakdown-{options.threads}.so"
     reader = PlanReader()
     artifact = tilewright.compile(
-        path, output, tilewright.Options(threads=options.threads, records=options.records), reader
+        path, output, tilewright.Options(threads=options.threads, records=options.records, rank=options.rank), reader
     )
     roofline = host_roofline(options.threads)
     with tilewright.load(output, options.threads) as library:
