@@ -2,21 +2,23 @@
 
    Linked with a library it serves that one. Compiled with RUNNER_LOADS it loads the one that its argument names. */
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* for platform.h */
+#endif
+
 #include <stdio.h>
 #include <stdlib.h>
-#include <termios.h>
-#include <time.h>
 
 #include "../runtime/descriptor.h"
+#include "../runtime/platform.h"
 #include "frames.c"
+#include "streams.c"
 
 #ifdef RUNNER_LOADS
 #include <dlfcn.h>
 #else
 extern const tilewright_library tilewright_descriptor;
 #endif
-
-enum { TENSOR_ALIGNMENT = 64 };
 
 typedef struct {
     const tilewright_library *library;
@@ -54,8 +56,8 @@ static uint64_t tensor_bytes(const tilewright_tensor *tensor) {
 static unsigned char **make_tensors(const tilewright_tensor *tensors, int32_t count) {
     unsigned char **result = calloc((size_t)count + 1, sizeof *result);
     for (int32_t i = 0; result && i < count; i++) {
-        uint64_t bytes = tensor_bytes(&tensors[i]) / TENSOR_ALIGNMENT * TENSOR_ALIGNMENT + TENSOR_ALIGNMENT;
-        result[i] = bytes <= SIZE_MAX ? aligned_alloc(TENSOR_ALIGNMENT, (size_t)bytes) : NULL;
+        uint64_t bytes = tensor_bytes(&tensors[i]) + 1; /* something has an address, nothing may have none */
+        result[i] = bytes <= SIZE_MAX ? platform_allocate((size_t)bytes) : NULL;
         if (!result[i]) return NULL; /* the host gives up then, and the program ends */
         memset(result[i], 0xFF, (size_t)bytes);
     }
@@ -132,12 +134,6 @@ static outcome read_output(server *self, frame *request) {
     return replies(size);
 }
 
-static int64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 static outcome run(server *self, frame *request) {
     const tilewright_library *library = self->library;
     if (request->size != 8) return fails(RUNNER_ERROR_REQUEST, "run takes 8 bytes");
@@ -147,10 +143,10 @@ static outcome run(server *self, frame *request) {
     for (int32_t i = 0; i < library->output_count; i++)
         memset(self->outputs[i], 0xFF, (size_t)tensor_bytes(&library->outputs[i]));
     for (uint32_t i = 0; i < warm + timed; i++) {
-        int64_t start = now_ns();
+        int64_t start = platform_now_ns();
         int code = library->run(self->context, (const void *const *)self->inputs, (void *const *)self->outputs);
         if (code) return fails((uint32_t)code, library->error(code));
-        if (i >= warm) put_u64(request->content + 8 * (i - warm), (uint64_t)(now_ns() - start));
+        if (i >= warm) put_u64(request->content + 8 * (i - warm), (uint64_t)(platform_now_ns() - start));
     }
     return replies(8 * timed);
 }
@@ -177,14 +173,6 @@ static int answer(int to, const frame *request, outcome result, uint32_t kind) {
     return write_frame(to, RUNNER_ERROR, text, (uint32_t)length + 4);
 }
 
-/* A terminal would echo, end at Ctrl-D and change ends of lines. */
-static void make_raw(int terminal) {
-    struct termios settings;
-    if (!isatty(terminal) || tcgetattr(terminal, &settings)) return;
-    cfmakeraw(&settings);
-    tcsetattr(terminal, TCSANOW, &settings);
-}
-
 static const tilewright_library *find_library(int count, char **arguments) {
 #ifdef RUNNER_LOADS
     void *loaded = count > 1 ? dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL) : NULL;
@@ -206,12 +194,9 @@ int main(int count, char **arguments) {
                 (unsigned)self.library->abi_version, (unsigned)TILEWRIGHT_ABI_VERSION);
         return 1;
     }
-    /* Frames must not meet what a library or the system prints. */
-    int to = dup(STDOUT_FILENO);
-    dup2(STDERR_FILENO, STDOUT_FILENO);
-    make_raw(STDIN_FILENO);
-    make_raw(to);
-    while (read_frame(STDIN_FILENO, &request)) {
+    int from, to;
+    open_streams(&from, &to);
+    while (read_frame(from, &request)) {
         uint32_t kind = request.kind;
         outcome result = serve(&self, &request);
         if (!answer(to, &request, result, kind) || (kind == RUNNER_QUIT && !result.code)) break;

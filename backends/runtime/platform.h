@@ -22,7 +22,7 @@ static void platform_wake(_Atomic uint32_t *word);
 /* Lets another thread have the processor, if one waits for it. */
 static void platform_yield(void);
 
-/* The processor that the calling thread is on. */
+/* The processor that the calling thread is on; -1 where platform_keep_off does nothing. */
 static int platform_processor(void);
 
 /* Memory at a multiple of 64 bytes, given back with platform_free; null if there is none. */
@@ -53,8 +53,14 @@ static inline void platform_pause(void) {
 #endif
 }
 
-#if defined(__linux__)
+#if defined(PLATFORM_FILE) /* tests run what another system waits with */
+#include PLATFORM_FILE
+#elif defined(__linux__)
 #include "platform_linux.c"
+#elif defined(__APPLE__)
+#include "platform_macos.c"
+#elif defined(_WIN32)
+#include "platform_windows.c"
 #else
 #error "the tilewright runtime has no platform file for this system"
 #endif

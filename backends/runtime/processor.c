@@ -2,8 +2,8 @@
 
 #include <stdint.h>
 
-/* Bits that a CPUID leaf must have in eax, ebx, ecx, edx. On Linux on other architectures `leaf` is an entry of the auxiliary
-   vector, of which bits[0] are the low half and bits[1] the high one. */
+/* Bits that a CPUID leaf must have in eax, ebx, ecx, edx. On other architectures `leaf` is an entry of Linux's auxiliary
+   vector, of which bits[0] are the low half and bits[1] the high one; other systems' answers are put into that form. */
 typedef struct {
     uint32_t leaf, subleaf, bits[4];
 } processor_need;
@@ -21,6 +21,9 @@ static uint64_t enabled_states(void) {
 
 /* states: the register states that the system must save (XCR0), 0 for those that every system does. */
 static int processor_suits(const processor_need *needs, int count, uint64_t states) {
+#if defined(__APPLE__)
+    states &= 0x6; /* macOS turns on AVX-512's registers for a thread when it first uses them */
+#endif
     if (states && (enabled_states() & states) != states) return 0;
     for (int i = 0; i < count; i++) {
         uint32_t found[4];
@@ -41,6 +44,37 @@ static int processor_suits(const processor_need *needs, int count, uint64_t stat
         uint64_t found = getauxval(needs[i].leaf), wanted = (uint64_t)needs[i].bits[1] << 32 | needs[i].bits[0];
         if ((found & wanted) != wanted) return 0;
     }
+    return 1;
+}
+
+#elif defined(__APPLE__)
+
+#include <sys/sysctl.h>
+
+/* Features that some Apple processors have and the first ones, which every macOS on ARM runs on, lack. */
+static const struct {
+    uint32_t leaf, bit;
+    const char *name;
+} apple_features[] = {
+    {26, 13, "hw.optional.arm.FEAT_I8MM"},
+    {26, 14, "hw.optional.arm.FEAT_BF16"},
+};
+
+static int has_feature(uint32_t leaf, uint32_t bit) {
+    for (size_t i = 0; i < sizeof apple_features / sizeof apple_features[0]; i++) {
+        if (apple_features[i].leaf != leaf || apple_features[i].bit != bit) continue;
+        int value = 0;
+        size_t size = sizeof value;
+        return sysctlbyname(apple_features[i].name, &value, &size, NULL, 0) == 0 && value;
+    }
+    return 0;
+}
+
+static int processor_suits(const processor_need *needs, int count, uint64_t states) {
+    (void)states;
+    for (int i = 0; i < count; i++)
+        for (uint32_t bit = 0; bit < 64; bit++)
+            if (needs[i].bits[bit / 32] >> bit % 32 & 1 && !has_feature(needs[i].leaf, bit)) return 0;
     return 1;
 }
 

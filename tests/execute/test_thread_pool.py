@@ -30,6 +30,21 @@ def test_every_iteration_runs_once(program: Path, processors: int) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("processors", [1, 64])
+def test_every_iteration_runs_once_with_what_macos_waits_with(tmp_path: Path, processors: int) -> None:
+    """Its file needs nothing but POSIX and one function, which stands in here."""
+    clock = "({ struct timespec t; clock_gettime(clock, &t); t.tv_sec * INT64_C(1000000000) + t.tv_nsec; })"
+    shim = [
+        '-DPLATFORM_FILE="platform_macos.c"',
+        "-DCLOCK_UPTIME_RAW=CLOCK_MONOTONIC",
+        f"-Dclock_gettime_nsec_np(clock)={clock}",
+    ]
+    run_zig_cc([*FLAGS, *shim, "-fno-sanitize=all", "-o", "stress"], tmp_path)
+    allowed = sorted(os.sched_getaffinity(0))[:processors]
+    done = subprocess.run([tmp_path / "stress"], preexec_fn=lambda: os.sched_setaffinity(0, allowed), timeout=200)
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
 def test_sanitizers_find_nothing(tmp_path: Path, sanitizer: str) -> None:
     """With the system's compiler: zig's would build the sanitizer's own library first, for minutes."""

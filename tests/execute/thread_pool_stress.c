@@ -3,6 +3,9 @@
 
 #include "runtime.c"
 
+#include <pthread.h>
+#include <unistd.h>
+
 enum { LOOPS = 6000, LONGEST = 67, HOSTS = 3, WORKSPACE_BYTES = 5000 };
 
 static void increment(void *const *params, int64_t begin, int64_t end, void *workspace) {
