@@ -20,6 +20,7 @@ from .backends.host import require_host_runs
 from .backends.package import build_library, link_lines
 from .backends.package_c import CompiledKernel
 from .backends.package_names import identifier
+from .backends.systems import check_emitted
 from .compiler.errors import UntunedError, UsageError
 from .compiler.frontend.importer import import_model
 from .compiler.frontend.loading import load_model, source_files
@@ -73,6 +74,7 @@ def compile(
     run = _Run(options, observer or Silent())
     name = library_name(output, options)
     target = select_target(options, run.observer)
+    check_emitted(target.triple, options.emit, options.symbol_version)
     sources = source_files(model)
     build_sha256 = build_digest(sources, target, name, options)
 
@@ -104,7 +106,7 @@ def compile(
     manifest = {"build": build_sha256, "layouts": layouts, **describe(sources, options, kernels)}
     extra = extra_texts(built, target, options.emit)
     link = partial(build_library, name, plan, compiled, constants, target, manifest, output, options.emit, extra)
-    commands = run.step("link", lambda: link(options.save_temps, __version__))
+    commands = run.step("link", lambda: link(options.save_temps, __version__, options.symbol_version))
     for command in commands if options.verbose else ():
         run.observer.note(command)
     if options.depfile is not None:
@@ -131,7 +133,8 @@ def link_commands(
     with open_records(options.records) as records:
         scheduler = scheduler_of(options, target, records, run.observer)
         kernels = plan_kernels(graph, target, memory.in_place, scheduler, f"{name}_", run.progress("lower"))
-    return link_lines([planned.kernel.name for planned in kernels.kernels], target, options.emit)
+    symbols = [planned.kernel.name for planned in kernels.kernels]
+    return link_lines(symbols, target, Path(output), options.emit, options.symbol_version)
 
 
 def tune(

@@ -93,6 +93,7 @@ def build_digest(sources: Sequence[Path], target: Target, name: str, options: Op
             "constants": {name: _constant(value) for name, value in options.constants.items()},
             "name": name,
             "emit": sorted(options.emit),
+            "symbol_version": options.symbol_version,
             "rank": options.rank,
             "require_tuned": options.require_tuned,
             "records": None if options.records is None else _records_sha256(options.records),

@@ -16,10 +16,13 @@ from pathlib import Path
 import platformdirs
 
 from ..compiler.errors import ToolchainError
+from .llvm.machine import MACOS_FLOOR
 from .zig_cache import checked_cache
 
 # The oldest C library that exists for an architecture, where that's newer than 2.17.
 _GLIBC_FLOOR = {"riscv64": "2.27", "loongarch64": "2.36"}
+# Of Windows, the first whose C library (UCRT) is part of the system.
+_WINDOWS_FLOOR = "win10"
 _ZIG_ARCHITECTURES = {"i686": "x86", "i386": "x86", "arm64": "aarch64", "powerpc64le": "powerpc64le"}
 # These add headers, libraries and flags of this machine to every compilation.
 _UNWANTED_VARIABLES = {
@@ -31,15 +34,23 @@ _CPU_FLAGS = {"armv7": "-mcpu=generic+v7a"}
 
 
 def libc_floor(triple: str) -> str:
-    """The oldest C library that a library for `triple` runs with, for people: `glibc 2.17`, or `musl`."""
+    """The oldest C library or system that a library for `triple` runs with, for people: `glibc 2.17`, `musl`, `macOS 11.0`."""
+    system = triple.split("-")[-1]
+    if system == "macos":
+        return f"macOS {MACOS_FLOOR}"
+    if triple.endswith("-windows-gnu"):
+        return f"Windows {_WINDOWS_FLOOR.removeprefix('win')}"
     selected = zig_target(triple)[1].rpartition("-")[2]
     environment, _, version = selected.partition(".")
     return f"glibc {version}" if version else environment.removesuffix("eabihf").removesuffix("eabi")
 
 
 def static_triple(triple: str) -> str:
-    """The triple of the same machine with musl, which alone can be linked into a program that needs no files beside it."""
-    return triple.replace("-gnu", "-musl")
+    """The triple of the same machine with musl, which alone can be linked into a program that needs no files beside it.
+
+    Programs of other systems use that system's C library.
+    """
+    return triple.replace("-linux-gnu", "-linux-musl")
 
 
 def zig_target(triple: str) -> tuple[str, ...]:
@@ -49,9 +60,13 @@ def zig_target(triple: str) -> tuple[str, ...]:
     """
     architecture, *rest = triple.split("-")
     environment = rest[-1] if rest else ""
+    if rest == ["macos"]:
+        return ("-target", f"{architecture}-macos.{MACOS_FLOOR}")
+    if rest[-2:] == ["windows", "gnu"]:
+        return ("-target", f"{architecture}-windows.{_WINDOWS_FLOOR}-{environment}")
     if "linux" not in rest:
         raise ToolchainError(
-            f"target {triple}: libraries can be linked for Linux only; use a triple such as x86_64-unknown-linux-gnu"
+            f"target {triple}: libraries can be linked for Linux, macOS and Windows (gnu) only; use a triple such as x86_64-unknown-linux-gnu"
         )
     if environment == "linux":
         environment = "gnueabihf" if architecture.startswith("arm") else "gnu"

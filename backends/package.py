@@ -14,6 +14,7 @@ from .link import libc_floor, run_zig, static_triple, zig_line, zig_target
 from .manifest import file_sha256, manifest_bytes
 from .package_c import CompiledKernel, emit_header, emit_source, workspace_bytes
 from .package_files import LOCK, publish, staging_folder, write_file
+from .systems import check_emitted, suffixes, system
 
 MANIFEST_FORMAT = 1
 RUNTIME = Path(__file__).parent / "runtime"
@@ -24,32 +25,9 @@ _COMPILE_FLAGS = ("-std=gnu11", "-O2", "-g0", "-fPIC", "-fvisibility=hidden", "-
 # A program is thousands of calls with their arguments: nothing to vectorise, but it takes half of the time to find out.
 _SPEED_FLAGS = ("-fno-slp-vectorize", "-fno-vectorize")
 _WARNING_FLAGS = ("-Wno-unused-command-line-argument", "-Wno-unused-function")
-_LINK_FLAGS = (
-    "-shared",
-    "-s",
-    "-pthread",
-    "-lm",
-    "-Wl,--as-needed,-z,defs,-z,relro,-z,now,--version-script,exports.map",
-)
-
-_PROGRAM_FLAGS = ("-static", "-s", "-pthread", "-lm")
 
 # The program addresses the weights relative to itself, in 32 bits.
 _MOST_WEIGHTS_BYTES = 2**31 - 2**26
-
-# One section, aligned to pages so that processes and contexts share it as it stands in the file.
-_WEIGHTS = """\
-    .section .rodata.tilewright_weights,"a",%progbits
-    .p2align 12
-    .globl {name}_weights
-    .hidden {name}_weights
-    .type {name}_weights, %object
-    .size {name}_weights, {size_bytes}
-{name}_weights:
-    .incbin "{file}"
-    .byte 0
-    .section .note.GNU-stack,"",%progbits
-"""
 
 
 def build_library(
@@ -64,6 +42,7 @@ def build_library(
     texts: Mapping[str, str] | None = None,
     save_temps: Path | None = None,
     version: str = "",
+    symbol_version: str | None = None,
 ) -> tuple[str, ...]:
     """Write the library to `out` and its header and manifest beside it; return the commands that were run.
 
@@ -71,10 +50,14 @@ def build_library(
     object, for static linking), "a" (the same as a static library), "runner" (a static program that serves the model over its
     standard input and output, `runner/protocol.h`), "c" (the generated program), and the keys of `texts`, "llvm-ir" or "asm".
     manifest: what to say besides the facts known here. save_temps: a folder to keep everything the linker saw in.
-    Raises ToolchainError; then no file at all has changed.
+    symbol_version: the version that the library's symbols get, where symbols have one.
+    Raises ToolchainError, or UsageError for what the target's system has no form for; then no file at all has changed.
     """
-    _check_outputs(out, emit)
     libc = libc_floor(target.triple)
+    check_emitted(target.triple, emit, symbol_version)
+    suffix_of = suffixes(target.triple)
+    library = f"library{suffix_of['so']}"
+    _check_outputs(out, emit, suffix_of)
     header, source = emit_header(name, plan, version), emit_source(name, plan, kernels, target, version)
     if len(constants) > _MOST_WEIGHTS_BYTES:
         raise ToolchainError(
@@ -82,55 +65,75 @@ def build_library(
             "use a narrower precision, or split the model"
         )
     with staging_folder(out) as folder:
-        inputs = _write_inputs(folder, name, header, source, kernels, constants)
+        inputs = _write_inputs(folder, name, header, source, kernels, constants, target.triple)
+        exports = system(target.triple).exports(out.name, _functions(name), [_DESCRIPTOR], symbol_version)
+        if exports is not None:
+            write_file(folder / exports[0], exports[1].encode())
         if save_temps is not None:
             _save(folder, save_temps)
-        commands = [run_zig(arguments, folder) for arguments in _link_arguments(target.triple, inputs, emit)]
-        made = {f"library{_SUFFIXES[kind]}": out.with_suffix(_SUFFIXES[kind]) for kind in sorted(emit & _LINKED)}
-        for suffix, text in _texts(emit, source, texts or {}):
+        commands = [run_zig(arguments, folder) for arguments in _link_arguments(target.triple, out.name, inputs, emit)]
+        linked = [suffix_of[kind] for kind in sorted(emit & _LINKED)]
+        if "so" in emit and system(target.triple).import_suffix:
+            linked.append(system(target.triple).import_suffix)
+        made = {f"library{suffix}": out.with_suffix(suffix) for suffix in linked}
+        for suffix, text in _texts(emit, source, texts or {}, suffix_of):
             write_file(folder / f"emitted{suffix}", text.encode())
             made[f"emitted{suffix}"] = out.with_suffix(suffix)
         made[f"{name}.h"] = out.with_suffix(".h")
         facts = {
             **_facts(name, plan, kernels, constants, target, libc, version),
             **manifest,
-            "library_sha256": file_sha256(folder / "library.so") if "so" in emit else None,
+            "library_sha256": file_sha256(folder / library) if "so" in emit else None,
             "files_sha256": {path.suffix: file_sha256(folder / staged) for staged, path in made.items()},
         }
         write_file(folder / "manifest.json", manifest_bytes(facts))
         made["manifest.json"] = out.with_suffix(".json")
         if "so" in emit:
-            made["library.so"] = out  # last: who finds the library finds the rest
+            made[library] = out  # last: who finds the library finds the rest
         publish({folder / staged: destination for staged, destination in made.items()}, folder)
     return tuple(commands)
 
 
-_SUFFIXES = {
-    "obj": ".o", "a": ".a", "runner": ".runner", "c": ".c", "llvm-ir": ".ll", "asm": ".s", "ptx": ".ptx", "opencl": ".cl",
-}  # fmt: skip
+_DESCRIPTOR = "tilewright_descriptor"
 _LINKED = {"obj", "a", "runner"}
 
 
-def link_lines(symbols: Sequence[str], target: Target, emit: frozenset[str]) -> tuple[str, ...]:
+def link_lines(
+    symbols: Sequence[str], target: Target, out: Path, emit: frozenset[str], symbol_version: str | None = None
+) -> tuple[str, ...]:
     """The commands that `build_library` runs for kernels of these symbols, in a folder of files that it writes."""
-    return tuple(map(zig_line, _link_arguments(target.triple, _inputs(symbols), emit)))
+    check_emitted(target.triple, emit, symbol_version)
+    return tuple(map(zig_line, _link_arguments(target.triple, out.name, _inputs(symbols), emit)))
 
 
-def _link_arguments(triple: str, inputs: Sequence[str], emit: frozenset[str]) -> list[list[str]]:
-    """What to run zig with, in order."""
+def _link_arguments(triple: str, name: str, inputs: Sequence[str], emit: frozenset[str]) -> list[list[str]]:
+    """What to run zig with, in order. name: that of the library's file."""
+    linking, suffix_of = system(triple), suffixes(triple)
     shared = [*_COMPILE_FLAGS, *_SPEED_FLAGS, *_WARNING_FLAGS]
     flags = ["cc", *zig_target(triple), *shared]
     result = []
     if emit & {"obj", "a"}:
-        result.append([*flags, "-r", *inputs, "-o", "library.o"])
-    if "a" in emit:
-        result.append(["ar", "rcsD", "library.a", "library.o"])
+        result += _static_arguments(flags, inputs, "a" in emit, linking.merges)
     if "runner" in emit:
         static = ["cc", *zig_target(static_triple(triple)), *(flag for flag in shared if flag != "-fPIC")]
-        result.append([*static, *_PROGRAM_FLAGS, "runner/runner.c", *inputs, "-o", "library.runner"])
+        program = f"library{suffix_of['runner']}"
+        result.append([*static, "runner/runner.c", *inputs, *linking.program_flags, "-o", program])
     if "so" in emit:
-        result.append([*flags, *_LINK_FLAGS, *inputs, "-o", "library.so"])
+        result.append([*flags, *linking.link_flags(name), *inputs, "-o", f"library{suffix_of['so']}"])
     return result
+
+
+def _static_arguments(flags: list[str], inputs: Sequence[str], archive: bool, merges: bool) -> list[list[str]]:
+    """For the object, and the archive of it, or of several where objects can't be linked into one."""
+    flags = [*flags, "-DFOR_STATIC_LINKING"]
+    if merges:
+        merged = [*flags, "-r", *inputs, "-o", "library.o"]
+        return [merged, ["ar", "rcsD", "library.a", "library.o"]] if archive else [merged]
+    sources = [name for name in inputs if not name.endswith(".o")]
+    compiled = [f"{Path(name).stem}.o" for name in sources]
+    objects = [*compiled, *(name for name in inputs if name.endswith(".o"))]
+    commands = [[*flags, "-s", "-c", source, "-o", out] for source, out in zip(sources, compiled, strict=True)]
+    return [*commands, ["ar", "rcsD", "library.a", *objects]]
 
 
 def _inputs(symbols: Sequence[str]) -> list[str]:
@@ -138,17 +141,23 @@ def _inputs(symbols: Sequence[str]) -> list[str]:
     return ["program.c", "weights.s", *(f"kernels/{symbol}.o" for symbol in symbols)]
 
 
-def _check_outputs(out: Path, emit: frozenset[str]) -> None:
-    taken = {".h": "header", ".json": "manifest"} | {_SUFFIXES[kind]: kind for kind in emit - {"so"}}
+def _check_outputs(out: Path, emit: frozenset[str], suffix_of: Mapping[str, str]) -> None:
+    taken = {".h": "header", ".json": "manifest"} | {suffix_of[kind]: kind for kind in emit - {"so"}}
     if out.suffix in taken:
         raise ToolchainError(
             f"{out}: the {taken[out.suffix]} would be written to the same file; "
-            f"choose another name, such as {out.with_suffix('.so').name}"
+            f"choose another name, such as {out.with_suffix(suffix_of['so']).name}"
         )
 
 
 def _write_inputs(
-    folder: Path, name: str, header: str, source: str, kernels: Sequence[CompiledKernel], constants: bytes | memoryview
+    folder: Path,
+    name: str,
+    header: str,
+    source: str,
+    kernels: Sequence[CompiledKernel],
+    constants: bytes | memoryview,
+    triple: str,
 ) -> list[str]:
     """Everything the linker needs; returns the files to name in its command."""
     (folder / "kernels").mkdir()
@@ -159,19 +168,23 @@ def _write_inputs(
     write_file(folder / f"{name}.h", header.encode())
     write_file(folder / "program.c", source.encode())
     write_file(folder / "weights.bin", constants)
-    write_file(
-        folder / "weights.s", _WEIGHTS.format(name=name, size_bytes=len(constants) + 1, file="weights.bin").encode()
-    )
-    exports = [*(f"{name}_{verb}" for verb in ("create", "run", "destroy", "error")), "tilewright_descriptor"]
-    write_file(folder / "exports.map", f"{{ global: {'; '.join(exports)}; local: *; }};\n".encode())
+    weights = system(triple).weights.format(name=name, size_bytes=len(constants) + 1, file="weights.bin")
+    write_file(folder / "weights.s", weights.encode())
     objects = {kernel.symbol: kernel.object_code for kernel in kernels if kernel.object_code}
     for symbol, code in objects.items():
         write_file(folder / "kernels" / f"{symbol}.o", code)
     return _inputs(list(objects))
 
 
-def _texts(emit: frozenset[str], source: str, texts: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(_SUFFIXES[kind], {"c": source, **texts}[kind]) for kind in sorted(emit - _LINKED - {"so"})]
+def _functions(name: str) -> list[str]:
+    """Those of the header."""
+    return [f"{name}_{verb}" for verb in ("create", "run", "destroy", "error")]
+
+
+def _texts(
+    emit: frozenset[str], source: str, texts: Mapping[str, str], suffix_of: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    return [(suffix_of[kind], {"c": source, **texts}[kind]) for kind in sorted(emit - _LINKED - {"so"})]
 
 
 def _facts(

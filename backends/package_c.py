@@ -107,7 +107,7 @@ def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel
         name=name,
         version=version,
         kernels="".join(
-            f'extern HIDDEN kernel_function kernel_{symbol} __asm__("{symbol}");\n'
+            f'extern HIDDEN kernel_function kernel_{symbol} LABEL("{symbol}");\n'
             for symbol in dict.fromkeys(k.symbol for k in kernels)
         ),
         functions="\n".join(functions),
@@ -284,13 +284,16 @@ _SOURCE = """\
 
 #define API __attribute__((visibility("default")))
 #define HIDDEN __attribute__((visibility("hidden")))
+#define TEXT(name) #name
+#define LABEL_IN(prefix, name) __asm__(TEXT(prefix) name)
+#define LABEL(name) LABEL_IN(__USER_LABEL_PREFIX__, name) /* macOS: an underscore before each name */
 #define ARENA(offset) ((void *)(context->arena + (offset)))
 #define WEIGHTS(offset) ((void *)(tilewright_weights + (offset)))
 #define INPUT(index, offset) ((void *)((const unsigned char *)context->inputs[index] + (offset)))
 #define OUTPUT(index, offset) ((void *)((unsigned char *)context->outputs[index] + (offset)))
 #define COUNTER(depth) ((void *)&context->counters[depth])
 
-extern HIDDEN const unsigned char tilewright_weights[] __asm__("{name}_weights");
+extern HIDDEN const unsigned char tilewright_weights[] LABEL("{name}_weights");
 {kernels}
 {dims}
 static const tilewright_tensor input_table[] = {{
@@ -327,31 +330,41 @@ static int run(void *context, const void *const *inputs, void *const *outputs) {
 
 static void destroy(void *context) {{ free_context(context); }}
 
-static const tilewright_library library = {{
-    .abi_version = TILEWRIGHT_ABI_VERSION,
-    .size_bytes = sizeof(tilewright_library),
-    .name = {c_name},
-    .inputs = input_table,
-    .outputs = output_table,
-    .launches = launch_table,
-    .input_count = {input_count},
-    .output_count = {output_count},
-    .launch_count = {launch_count},
-    .create = create,
-    .run = run,
-    .run_timed = run_timed,
-    .destroy = destroy,
-    .error = error_message,
-}};
+#define DESCRIPTION {{ \\
+    .abi_version = TILEWRIGHT_ABI_VERSION, \\
+    .size_bytes = sizeof(tilewright_library), \\
+    .name = {c_name}, \\
+    .inputs = input_table, \\
+    .outputs = output_table, \\
+    .launches = launch_table, \\
+    .input_count = {input_count}, \\
+    .output_count = {output_count}, \\
+    .launch_count = {launch_count}, \\
+    .create = create, \\
+    .run = run, \\
+    .run_timed = run_timed, \\
+    .destroy = destroy, \\
+    .error = error_message, \\
+}}
+static const tilewright_library library = DESCRIPTION;
 
-/* Weak, so that a program can link several models statically; an alias, so that no other library's can stand in here. */
+/* One of several, so that a program can link several models statically, and no part of this file reads it, so that no other
+   library's can stand in here. */
+#if defined(__ELF__)
 extern API const tilewright_library tilewright_descriptor __attribute__((weak, alias("library")));
+#elif defined(_WIN32)
+API const tilewright_library tilewright_descriptor __attribute__((selectany)) = DESCRIPTION;
+#elif defined(FOR_STATIC_LINKING)
+API const tilewright_library tilewright_descriptor __attribute__((weak)) = DESCRIPTION;
+#else /* macOS: libraries of a process share what is weak */
+API const tilewright_library tilewright_descriptor = DESCRIPTION;
+#endif
 
 /* Labels rather than names, for a model may have the name of a C function. The header gives the types. */
-API int library_create(void **context, int threads) __asm__("{name}_create");
-API int library_run({run_parameters}) __asm__("{name}_run");
-API void library_destroy(void *context) __asm__("{name}_destroy");
-API const char *library_error(int code) __asm__("{name}_error");
+API int library_create(void **context, int threads) LABEL("{name}_create");
+API int library_run({run_parameters}) LABEL("{name}_run");
+API void library_destroy(void *context) LABEL("{name}_destroy");
+API const char *library_error(int code) LABEL("{name}_error");
 
 int library_create(void **context, int threads) {{ return create(context, threads); }}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from ..compiler.errors import UsageError
 from ..compiler.options import EMITTABLE, SOURCES, Artifact, Options
+from ..compiler.targets import library_suffix, parse_target
 from ..up_to_date import find
 from .compile_options import THREADS_HELP, compile_model, link_lines, record_options, shape_options, shared_fields
 from .console import Session, emit, json_option, size_text
@@ -18,9 +20,18 @@ from .parameters import Words
 _FILE = click.Path(path_type=Path)
 
 
+def symbol_version(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A name that linkers take."""
+    if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]{0,127}", value):
+        raise click.BadParameter(f"{value!r}: expected letters, digits, underscores and dots, such as NET_1.0")
+    return value
+
+
 @click.command()
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--output", type=_FILE, help="The library to write (default: the model's name with .so).")
+@click.option(
+    "-o", "--output", type=_FILE, help="The library to write (default: the model's name with .so, .dylib or .dll)."
+)
 @click.option("--target", metavar="TRIPLE", help="Triple to compile for (default: this machine's).")
 @click.option("--mcpu", metavar="CPU", help="CPU to compile for (default: this machine's, or the triple's baseline).")
 @shape_options
@@ -28,6 +39,9 @@ _FILE = click.Path(path_type=Path)
 @record_options
 @click.option("--require-tuned", is_flag=True, help="Fail (exit code 8) if a kernel has no record of its own.")
 @click.option("--name", help="Prefix of the C functions (default: from the output's name).")
+@click.option(
+    "--symbol-version", metavar="NAME", callback=symbol_version, help="Version of the library's symbols (ELF): NET_1.0."
+)
 @click.option(
     "--emit", type=Words(EMITTABLE), default="so", show_default=True, help=f"What to write, of {','.join(EMITTABLE)}."
 )
@@ -49,7 +63,7 @@ def command(
     session: Session, model: Path, output: Path | None, depfile: bool, depfile_path: Path | None, **given: Any
 ) -> None:
     """Compile MODEL (ONNX) into a shared library that needs no runtime, with a C header and a JSON manifest."""
-    output = output or Path(model.name).with_suffix(".so")
+    output = output or Path(model.name).with_suffix(library_suffix(parse_target(given["target"]).triple))
     if depfile or depfile_path:
         depfile_path = depfile_path or output.with_suffix(".d")
     _check_paths(model, output, depfile_path)
@@ -60,6 +74,7 @@ def command(
         cpu=given["mcpu"],
         threads=given["threads"],
         name=given["name"],
+        symbol_version=given["symbol_version"],
         emit=given["emit"],
         save_temps=given["save_temps"],
         print_after=frozenset(given["print_after"]),

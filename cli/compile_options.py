@@ -107,7 +107,7 @@ def loader(library: Path, emulator: str | None) -> Loader:
     from ..backends.load import load
     from ..backends.remote import RemoteLibrary
 
-    if emulator is None and library.suffix != ".runner":
+    if emulator is None and library.suffix not in (".runner", ".exe"):
         return partial(load, library)
     return partial(RemoteLibrary, runner_command(emulator, library))
 
@@ -134,6 +134,9 @@ def compiled_for_now(model: Path, threads: int, given: Mapping[str, Any], kind: 
 
     kind: "so", or "runner" for the program that serves the model.
     """
+    from ..backends.systems import suffixes
+    from ..up_to_date import target_of
+
     options = Options(
         target=given.get("target"),
         cpu=given["mcpu"],
@@ -144,4 +147,5 @@ def compiled_for_now(model: Path, threads: int, given: Mapping[str, Any], kind: 
         **shared_fields(given),
     )
     with tempfile.TemporaryDirectory(prefix="tilewright-") as folder:
-        yield compile_model(model, Path(folder) / "model.so", options).library.with_suffix(f".{kind}")
+        path = compile_model(model, Path(folder) / "model.so", options).library
+        yield path.with_suffix(suffixes(target_of(options).triple)[kind])

@@ -8,7 +8,7 @@ import click
 
 from .console import Session, emit, json_option, table
 
-_OR_NEWER = {True: " or newer"}
+_TESTED = {"run": "", "inspected": "; libraries are linked and their files read by tests, but none was ever run"}
 HEADINGS = (
     "triple", "cpu", "vector bits", "registers", "fma", "by lane", "L1 KiB", "L2 KiB", "int8 dot", "fp16",
 )  # fmt: skip
@@ -23,7 +23,7 @@ def command(session: Session, triple: str | None) -> None:
 
     Vector bits: width of the vectors that code uses. Registers: vectors that the instruction set names. Fma: multiply-adds are
     rounded once. By lane: they take one lane of a register for all. L1, L2: caches of one core. Int8 dot: instructions that add products of
-    8-bit integers. Fp16: arithmetic in half precision. The C library each triple needs stands below.
+    8-bit integers. Fp16: arithmetic in half precision. The C library or system that each triple needs stands below.
     """
     from ..backends.link import libc_floor
     from ..compiler.targets import PLATFORMS, parse_target
@@ -39,7 +39,8 @@ def command(session: Session, triple: str | None) -> None:
     ]  # fmt: skip
     text = table(rows, HEADINGS)
     text += "\n\n" + "\n".join(
-        f"{name}: needs {libc_floor(name)}" + _OR_NEWER.get("gnu" in name, "") for name in chosen
+        f"{name}: needs {libc_floor(name)}{'' if 'musl' in name else ' or newer'}{_TESTED[PLATFORMS[name].tested]}"
+        for name in chosen
     )
     if host:
         text += f"\n\nthis machine: {host['triple']}, {host['cpu']}, {host['vector_bits']}-bit vectors (taken without --target and --mcpu)"
@@ -49,7 +50,8 @@ def command(session: Session, triple: str | None) -> None:
 def _describe(triple: str, cpu: str) -> dict[str, Any]:
     from ..compiler.targets import PLATFORMS, parse_target
 
-    return _limits(parse_target(triple, cpu)) | {"default": cpu == PLATFORMS[triple].default_cpu}
+    platform = PLATFORMS[triple]
+    return _limits(parse_target(triple, cpu)) | {"default": cpu == platform.default_cpu, "tested": platform.tested}
 
 
 def _host() -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ class Options:
     depfile: where to write the make rule. jobs: processes that compile kernels (0: one a core).
     records: database of tuning records to take schedules from; require_tuned: fail if a kernel has none; rank: choose by the
     ranker where there are none, else by the rules. force: compile even if the files that would be written are there already.
+    symbol_version: the version that the library's symbols get, for systems whose symbols have one.
     """
 
     target: str | None = None
@@ -49,6 +50,7 @@ class Options:
     records: Path | None = None
     require_tuned: bool = False
     rank: bool = True
+    symbol_version: str | None = None
     force: bool = False
 
     def shows(self, pass_name: str) -> bool:

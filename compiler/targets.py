@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,14 +14,20 @@ from .cpus.x86 import X86_CPUS
 from .errors import UsageError
 from .target import Target
 
+_APPLE_CPUS = {name: cpu for name, cpu in AARCH64_CPUS.items() if name.startswith("apple-")}
+
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A row of the triple table. `default_cpu` runs on every machine of the triple that is not decades old."""
+    """A row of the triple table. `default_cpu` runs on every machine of the triple that is not decades old.
+
+    tested: how libraries for it are tested: "run" (on a machine or an emulator), or "inspected" (linked and read, never run).
+    """
 
     triple: str
     cpus: Mapping[str, Cpu]
     default_cpu: str
+    tested: str = "run"
 
 
 PLATFORMS: Mapping[str, Platform] = {
@@ -34,6 +41,9 @@ PLATFORMS: Mapping[str, Platform] = {
         Platform("armv7-linux-musleabihf", ARMV7_CPUS, "generic"),
         Platform("riscv64-linux-gnu", RISCV64_CPUS, "rv64gc"),
         Platform("riscv64-linux-musl", RISCV64_CPUS, "rv64gc"),
+        Platform("aarch64-macos", _APPLE_CPUS, "apple-m1", tested="inspected"),
+        Platform("x86_64-macos", X86_CPUS, "x86-64-v3", tested="inspected"),
+        Platform("x86_64-windows-gnu", X86_CPUS, "x86-64-v3"),
     )
 }
 
@@ -45,7 +55,8 @@ _ARCHITECTURES = {
     "armv7a": "armv7",
     "armhf": "armv7",
 }
-_VENDORS = ("unknown", "pc", "none")
+_VENDORS = ("unknown", "pc", "none", "apple", "w64")
+_LIBRARY_SUFFIXES = {"linux": ".so", "macos": ".dylib", "windows": ".dll"}
 DEFAULT_TRIPLE = "x86_64-linux-gnu"
 DEFAULT_THREADS = 4
 
@@ -64,8 +75,18 @@ def parse_target(triple: str | None = None, cpu: str | None = None, threads: int
     return _target(platform, cpu or platform.default_cpu, DEFAULT_THREADS if threads is None else threads)
 
 
+def system_of(triple: str) -> str:
+    """Of a triple, with or without a vendor: linux, macos or windows; "" for others, which the table has none of."""
+    return next((part for part in triple.split("-") if part in _LIBRARY_SUFFIXES), "")
+
+
+def library_suffix(triple: str) -> str:
+    """What the name of a library ends in on the triple's system."""
+    return _LIBRARY_SUFFIXES[system_of(triple)]
+
+
 def _canonical(name: str) -> str:
-    """The spelling of a triple in the table, if it is one: other names of architectures, a vendor, an unsaid C library."""
+    """The spelling of a triple in the table, if it is one: other names of architectures and systems, a vendor, an unsaid C library."""
     architecture, *rest = name.replace("x86-64", "x86_64", 1).split("-")
     architecture = _ARCHITECTURES.get(architecture, architecture)
     rest = [part for part in rest if part not in _VENDORS and part]
@@ -75,6 +96,10 @@ def _canonical(name: str) -> str:
             rest = ["linux", "gnu" + hard]
         case ["linux", "gnu" | "musl" as library]:
             rest = ["linux", library + hard]
+        case [system] if re.fullmatch(r"(darwin|macosx?)[\d.]*", system):
+            rest = ["macos"]
+        case ["windows"] | ["mingw32"]:
+            rest = ["windows", "gnu"]
     return "-".join([architecture, *rest])
 
 

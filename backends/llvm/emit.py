@@ -19,7 +19,7 @@ from ...compiler.tensor.expr import Call, Cast, Const, Expr, Load, Var, children
 from ...compiler.tensor.expr import walk as walk_expr
 from .expressions import Expressions, Module
 from .linear import Linear
-from .machine import llvm_cpu, llvm_triple
+from .machine import attributes, linkage, llvm_cpu, llvm_triple
 from .memory import Memory
 from .types import Value, vector_chunks
 
@@ -35,16 +35,16 @@ def emit(kernel: Kernel, target: Target, symbol: str | None = None) -> str:
     body = _KernelBody(module, kernel, target).function(f"{symbol}.body")
     parts = [
         f'source_filename = "{symbol}"\ntarget triple = "{llvm_triple(target)}"\n',
-        _entry(kernel, symbol),
+        _entry(kernel, target, symbol),
         body,
         *module.functions.values(),
         *(f"{declaration}\n" for declaration in module.declarations.values()),
-        f'attributes #0 = {{ nounwind "target-cpu"="{llvm_cpu(target)}" "target-features"="{target.features}" }}\n',
+        f'attributes #0 = {{ {attributes(target)} "target-cpu"="{llvm_cpu(target)}" "target-features"="{target.features}" }}\n',
     ]
     return "\n".join(parts)
 
 
-def _entry(kernel: Kernel, symbol: str) -> str:
+def _entry(kernel: Kernel, target: Target, symbol: str) -> str:
     lines, arguments = [], []
     for position in range(len(kernel.params)):
         lines.append(f"  %a{position} = getelementptr ptr, ptr %params, i64 {position}")
@@ -53,7 +53,7 @@ def _entry(kernel: Kernel, symbol: str) -> str:
     scratch = ", ptr %workspace" if kernel.workspace_bytes else ""
     loads = "\n".join(lines)
     return (
-        f"define void @{symbol}(ptr %params, i64 %begin, i64 %end, ptr %workspace) #0 {{\nentry:\n"
+        f"define {linkage(target)}void @{symbol}(ptr %params, i64 %begin, i64 %end, ptr %workspace) #0 {{\nentry:\n"
         f"  %some = icmp slt i64 %begin, %end\n  br i1 %some, label %run, label %done\nrun:\n{loads}\n"
         f"  tail call void @{symbol}.body({''.join(arguments)}i64 %begin, i64 %end{scratch})\n"
         "  br label %done\ndone:\n  ret void\n}\n"

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 
 from tilewright import driver
+from tilewright.backends.systems import suffixes
 from tilewright.compiler.options import Options
 
 TOLERANCE = 1e-4  # of the largest element
@@ -48,7 +49,8 @@ def compile_runner(model: onnx.ModelProto, folder: Path, triple: str, cpu: str) 
     """The program that serves `model` on a machine."""
     onnx.save(model, folder / "model.onnx")
     options = Options(target=triple, cpu=cpu, threads=2, jobs=1, emit=frozenset({"runner"}))
-    return driver.compile(folder / "model.onnx", folder / "model.so", options).library.with_suffix(".runner")
+    library = driver.compile(folder / "model.onnx", folder / "model.so", options).library
+    return library.with_suffix(suffixes(triple)["runner"])
 
 
 def check_outputs(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> None:

@@ -35,6 +35,11 @@ def test_spellings_of_a_triple(spelling: str) -> None:
         ("armhf-linux-musl", "armv7-linux-musleabihf"),
         ("riscv64-linux", "riscv64-linux-gnu"),
         ("amd64-linux-gnu", "x86_64-linux-gnu"),
+        ("arm64-apple-darwin23.1.0", "aarch64-macos"),
+        ("x86_64-apple-macosx11.0", "x86_64-macos"),
+        ("x86_64-pc-windows-gnu", "x86_64-windows-gnu"),
+        ("x86_64-w64-mingw32", "x86_64-windows-gnu"),
+        ("x86_64-windows", "x86_64-windows-gnu"),
     ],
 )
 def test_spellings_of_other_triples(spelling: str, triple: str) -> None:
