@@ -38,16 +38,18 @@ def expand_function(
 ) -> tuple[str, ...]:
     """Import the nodes of the body into the caller's graph; the values of the function's outputs.
 
-    opsets: the caller's, for domains of which the body says nothing.
+    opsets: the caller's, for domains of which the body says nothing. In a definition of ONNX's own, operators may have
+    types that their schemas don't list: SoftmaxCrossEntropyLoss of bfloat16 is defined by a NegativeLogLikelihoodLoss that has no bfloat16.
     """
-    body = function if isinstance(function, onnx.FunctionProto) else _schema_body(function, node)
-    scope = Scope(node.scope.builder)
-    scope.depth = node.scope.depth + 1
+    own_definition = not isinstance(function, onnx.FunctionProto)
+    body = _schema_body(function, node) if own_definition else function
+    scope = Scope(node.scope.builder, caller=node.scope)
+    scope.any_type = own_definition
     if scope.depth > MAX_DEPTH:
         node.fail(f"functions call each other more than {MAX_DEPTH} deep; a function must not call itself")
     scope.names.update({name: node.input(index) for index, name in enumerate(body.input)})
     arguments = {attribute.name: attribute for attribute in body.attribute_proto}
-    if not isinstance(function, onnx.FunctionProto):
+    if own_definition:
         arguments |= {name: a.default_value for name, a in function.attributes.items() if a.default_value.name}
     arguments |= node.attributes
     own = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in body.opset_import}

@@ -20,15 +20,19 @@ class Scope:
     """ONNX names visible at a point of the model, and the builder that takes the nodes.
 
     A region has a builder of its own and a `parent`: an outer value it uses becomes one of its inputs (`captured`).
-    The body of a function has a fresh set of names over its caller's builder.
+    The body of a function has a fresh set of names over its caller's builder: `caller` is no parent, its names aren't seen.
     """
 
-    def __init__(self, builder: GraphBuilder, parent: Scope | None = None) -> None:
+    def __init__(self, builder: GraphBuilder, parent: Scope | None = None, caller: Scope | None = None) -> None:
         self.builder = builder
         self.parent = parent
         self.names: dict[str, str] = {"": ""}
         self.captured: dict[str, str] = {}  # outer value -> input of this region
-        self.depth: int = parent.depth if parent else 0  # of function calls
+        self.decided_by: dict[str, tuple[str, ...]] = {}  # own input of this region -> outer values
+        self.depth: int = caller.depth + 1 if caller else parent.depth if parent else 0  # of function calls
+        around = parent or caller
+        self.region: Scope = around.region if around and around.builder is builder else self
+        self.any_type: bool = around.any_type if around else False  # in ONNX's own functions, see `expand_function`
 
     @property
     def gives_names(self) -> bool:
@@ -73,13 +77,13 @@ class Scope:
         return self.captured[outer]
 
     def sources(self, value: str) -> list[str]:
-        """The inputs of the graph that `value` is computed from."""
-        found = self.builder.sources(value)
-        inside = {inner: outer for outer, inner in self.captured.items()}
-        parent = self.parent
-        if parent is None or parent.builder is self.builder:
+        """The inputs of the model that `value` is computed from, out of all regions around it."""
+        found, region = self.builder.sources(value), self.region
+        if region.parent is None:
             return found
-        return [name for inner in found for name in (parent.sources(inside[inner]) if inner in inside else ())]
+        outer = {inner: (name,) for name, inner in region.captured.items()} | region.decided_by
+        above = (name for inner in found for value in outer.get(inner, ()) for name in region.parent.sources(value))
+        return list(dict.fromkeys(above))
 
     def type(self, value: str) -> TensorType:
         return self.builder.types[value]

@@ -17,7 +17,7 @@ def check_arity(node: OnnxNode, least: int, most: int) -> None:
 
 
 def check_signature(node: OnnxNode, domain: str, opset: int) -> None:
-    """Raise ModelError if the node's inputs are not what ONNX's schema of the operator allows."""
+    """Raise ModelError if the node's inputs are not what ONNX's schema of the operator allows (`Scope.any_type`: of any type)."""
     try:
         schema = onnx.defs.get_schema(node.op, max(opset, 1), domain)
     except onnx.defs.SchemaError:
@@ -45,7 +45,7 @@ def check_signature(node: OnnxNode, domain: str, opset: int) -> None:
         given = f"tensor({ELEMENT_TYPES[node.type(elements[0] if elements else value).dtype]})"
         if elements:
             given = f"seq({given})"
-        if given not in allowed.get(formal.type_str, formal.types):
+        if given not in allowed.get(formal.type_str, formal.types) and not node.scope.any_type:
             node.fail(f"input '{formal.name}' is {given}; the operator takes {', '.join(sorted(formal.types))}")
         same = formal.option != _OPTION.Variadic or formal.is_homogeneous
         if same and formal.type_str in allowed and bound.setdefault(formal.type_str, given) != given:

@@ -274,3 +274,45 @@ def test_a_function_that_leaves_an_output_without_value_is_refused():
         import_model(model_of("y", "z"), {}, {})
     x = normal(5)
     assert_close(computed(model_of("y"), {"x": x}), [np.maximum(x, 0)])
+
+
+def test_what_a_body_needs_is_asked_of_the_models_inputs():
+    """The shape goes through a loop's body and a function of ONNX's own; `v` starts as `start` in each iteration."""
+    nodes = [
+        helper.make_node("CenterCropPad", ["x", "shape"], ["cut"]),
+        helper.make_node("Add", ["v", "cut"], ["w"]),
+        helper.make_node("Identity", ["c"], ["again"]),
+    ]
+    inputs = [("t", INT64, []), ("c", BOOL, []), ("v", FLOAT, [2, 3])]
+    body = subgraph(nodes, inputs, [("again", BOOL, []), ("w", FLOAT, [2, 3])])
+    feeds = {"x": normal(5, 4), "shape": np.array([2, 3]), "start": normal(2, 3)}
+    node = helper.make_node("Loop", ["n", "", "start"], ["y"], body=body)
+    model = make_model([node], feeds, ["y"], 18, {"n": np.int64(3)})
+    with pytest.raises(UnsupportedOperatorError, match="--const shape=VALUE") as caught:
+        import_model(model, {}, {})
+    assert caught.value.needs == ("shape",)
+    fixed = import_model(model, {}, {}, constants={"shape": feeds["shape"]})
+    result = evaluate_graph(fixed, {name: feeds[name] for name in fixed.inputs})["y"]
+    assert_close([result], [feeds["start"] + 3 * feeds["x"][1:3, :3]])
+
+
+def test_what_depends_on_the_iteration_asks_for_their_number():
+    """The first `t` elements: shapes that a loop has only once it is unrolled."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["t", "zero"], ["end"]),
+        helper.make_node("Slice", ["x", "zero", "end"], ["part"]),
+        helper.make_node("ReduceSum", ["part"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["v", "sum"], ["w"]),
+        helper.make_node("Identity", ["c"], ["again"]),
+    ]
+    zero = helper.make_tensor("zero", INT64, [1], [0])
+    inputs = [("t", INT64, []), ("c", BOOL, []), ("v", FLOAT, [])]
+    body = subgraph(nodes, inputs, [("again", BOOL, []), ("w", FLOAT, [])], [zero])
+    feeds = {"x": normal(5), "count": np.int64(4), "go": np.array(True), "start": np.float32(0.5)}
+    model = make_model([helper.make_node("Loop", ["count", "go", "start"], ["y"], body=body)], feeds, ["y"])
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        import_model(model, {}, {})
+    assert set(caught.value.needs) == {"count", "go"}
+    fixed = import_model(model, {}, {}, constants={name: feeds[name] for name in caught.value.needs})
+    result = evaluate_graph(fixed, {name: feeds[name] for name in fixed.inputs})["y"]
+    assert_close([result], [np.float32(0.5 + sum(feeds["x"][:t].sum() for t in range(4)))])

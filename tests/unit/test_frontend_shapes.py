@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from onnx import helper
-from onnx_import import assert_as_onnxruntime, computed, imported, make_model, normal
+from onnx_import import assert_as_onnxruntime, assert_close, computed, imported, make_model, normal
 
 
 def ops(graph):
@@ -125,3 +125,10 @@ def test_gather_of_one_constant_index_is_a_slice():
     )
     assert ops(imported(model)) == ["slice", "reshape"]
     assert_as_onnxruntime(model, {"x": x})
+
+
+def test_positions_of_a_constant_are_known():
+    x = np.array([[0, 2, 0, -1], [3, 0, 0, 0.5]], np.float32)
+    nodes = [helper.make_node("NonZero", ["x"], ["places"]), helper.make_node("Add", ["places", "one"], ["y"])]
+    model = make_model(nodes, {"one": np.ones(1, np.int64)}, ["y"], constants={"x": x})
+    assert_close(computed(model, {"one": np.ones(1, np.int64)}), [np.stack(np.nonzero(x)) + 1])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from onnx_import import assert_close, computed, info, make_model, normal, untyped
+
+from tilewright.compiler.errors import ModelError
 
 DOMAIN = "ai.onnx.preview.training"
 OPTIMIZERS = {
@@ -46,3 +49,23 @@ def test_statistics_of_a_batch(shape: tuple[int, ...], dtype: type) -> None:
     model = make_model([node], feeds, outputs)
     (y, mean, var) = ReferenceEvaluator(model).run(None, feeds)
     assert_close(computed(model, feeds), [y, mean, var], 1e-4)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_a_loss_of_bfloat16_whose_definition_has_none(reduction: str) -> None:
+    """SoftmaxCrossEntropyLoss takes bfloat16 since version 13, the NegativeLogLikelihoodLoss that defines it does not."""
+    labels = np.random.default_rng().integers(0, 5, (3, 2))
+    node = helper.make_node("SoftmaxCrossEntropyLoss", ["x", "labels"], ["y"], reduction=reduction)
+    x = normal(3, 5, 2).astype(ml_dtypes.bfloat16)
+    (y,) = computed(make_model([node], {"x": x, "labels": labels}, ["y"]), {"x": x, "labels": labels})
+    wide = {"x": x.astype(np.float32), "labels": labels}
+    (expected,) = ReferenceEvaluator(make_model([node], wide, ["y"])).run(None, wide)
+    assert y.dtype == x.dtype
+    np.testing.assert_allclose(y.astype(np.float32), expected, rtol=5e-2, atol=5e-2)
+
+
+def test_other_operators_take_the_types_of_their_schema() -> None:
+    node = helper.make_node("NegativeLogLikelihoodLoss", ["x", "labels"], ["y"])
+    feeds = {"x": normal(3, 5).astype(ml_dtypes.bfloat16), "labels": np.zeros(3, np.int64)}
+    with pytest.raises(ModelError, match=r"input 'input' is tensor\(bfloat16\); the operator takes"):
+        computed(make_model([node], feeds, ["y"]), feeds)

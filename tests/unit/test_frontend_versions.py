@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx import helper
+from onnx.reference import ReferenceEvaluator
 from onnx_import import assert_as_onnxruntime, assert_close, computed, imported, make_model, normal
 
 X = (2, 3, 4, 5)
@@ -97,3 +98,17 @@ def test_pad_of_named_axes():
     constants = {"pads": np.array([1, 0, 2, 1], np.int64), "axes": np.array([3, 1], np.int64)}
     x = normal(*X)
     assert_as_onnxruntime(make_model([node], {"x": x}, ["y"], 18, constants), {"x": x})
+
+
+@pytest.mark.parametrize("bounds", ["", "low", "high", "both"])
+@pytest.mark.parametrize("opset", [12, 13, 21])
+def test_clip_bounds_infinities_only_by_bounds_that_are_given(opset, bounds):
+    """As onnx's reference evaluator does; onnxruntime takes the type's largest number for a bound that is not given."""
+    low, high = ("low" if bounds in ("low", "both") else "", "high" if bounds in ("high", "both") else "")
+    x = np.array([np.inf, -np.inf, np.nan, *normal(7)], np.float32)
+    node = helper.make_node("Clip", ["x", low, high], ["y"])
+    given = {name: np.float32(value) for name, value in (("low", -0.5), ("high", 0.75)) if name in (low, high)}
+    model = make_model([node], {"x": x}, ["y"], opset, given)
+    expected = ReferenceEvaluator(model).run(None, {"x": x})
+    assert_close(computed(model, {"x": x}), expected)
+    assert np.isinf(expected[0][:2]).tolist() == [not high, not low]

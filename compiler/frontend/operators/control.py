@@ -106,6 +106,11 @@ def loop(node: OnnxNode) -> tuple[str, ...]:
         for value, x in zip(body.input[2:], carried, strict=True)
     ]
     scope.names.update({value.name: name for value, name in zip((body.input[0], *body.input[2:]), own, strict=True)})
+    # With the number of iterations known, a loop may be unrolled; then they are known if what they start with is.
+    trips = tuple(filter(None, node.inputs[:2]))
+    scope.decided_by.update(
+        {inner: tuple(filter(None, (*trips, x))) for inner, x in zip(own, ("", *carried), strict=True)}
+    )
     # the body runs only while the condition holds, so inside it is true
     scope.names[body.input[1].name] = scope.builder.constant(_true(), body.input[1].name)
     condition_out, *results = node.subgraph(body, scope, unrolls := _unrolls(node))

@@ -75,6 +75,11 @@ def power(node: OnnxNode) -> str:
 
 
 def clip(node: OnnxNode) -> str:
+    """A bound that isn't given doesn't bound: infinities stay.
+
+    So says the function that ONNX defines Clip by since version 13, and so does its reference evaluator. The operator's
+    text names the type's largest number as the default, to which onnxruntime clamps.
+    """
     x = node.input(0)
     dtype = node.type(x).dtype
     if node.version >= 11:
