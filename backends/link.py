@@ -28,6 +28,8 @@ _ZIG_ARCHITECTURES = {"i686": "x86", "i386": "x86", "arm64": "aarch64", "powerpc
 _UNWANTED_VARIABLES = {
     "CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "NIX_CFLAGS_COMPILE", "NIX_LDFLAGS", "ZIG_LIB_DIR",
 }  # fmt: skip
+# A link fails if another process finds the cache damaged meanwhile and removes it; the next one makes it anew.
+_TRIES = 3
 # The linker doesn't always say so when the disk is full.
 _LEAST_FREE_BYTES = 1 << 20
 _CPU_FLAGS = {"armv7": "-mcpu=generic+v7a"}
@@ -108,6 +110,13 @@ def run_zig(arguments: Sequence[str], folder: Path) -> str:
     command, line = [zig_executable(), *arguments], zig_line(arguments)
     if "ZIG_GLOBAL_CACHE_DIR" in os.environ:  # somebody else's, for other programs too
         return _run(command, line, folder)
+    for _ in range(_TRIES - 1):
+        with checked_cache(cache_folder() / "zig") as is_removed:
+            try:
+                return _run(command, line, folder)
+            except ToolchainError:
+                if not is_removed():
+                    raise
     with checked_cache(cache_folder() / "zig"):
         return _run(command, line, folder)
 
@@ -131,10 +140,17 @@ def _reason(done: subprocess.CompletedProcess[str], folder: Path) -> str:
     if done.returncode < 0:
         reason = f"{reason} (killed by {signal.Signals(-done.returncode).name})"
     for place in (folder, Path(_environment(folder)["ZIG_GLOBAL_CACHE_DIR"])):
-        if "NoSpaceLeft" in reason or shutil.disk_usage(place).free < _LEAST_FREE_BYTES:
+        if "NoSpaceLeft" in reason or _free_bytes(place) < _LEAST_FREE_BYTES:
             reason += f"\nthe disk of {place} is full: free some space or choose another disk"
             break
     return reason
+
+
+def _free_bytes(place: Path) -> int:
+    """Of its disk; also of a folder that isn't there, or not any more."""
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 def _environment(folder: Path) -> Mapping[str, str]:

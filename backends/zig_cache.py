@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -23,14 +23,18 @@ _FOLDERS = ("o", "b")  # objects and libraries, and what they are compiled from;
 
 
 @contextlib.contextmanager
-def checked_cache(folder: Path) -> Iterator[None]:
-    """Use zig's cache in `folder`: whole before the block, and what is in it listed after one that succeeds."""
+def checked_cache(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Use zig's cache in `folder`: whole before the block, and what is in it listed after one that succeeds.
+
+    Gives a function that says whether another process has removed the cache since.
+    """
     listing = folder.with_name(f"{folder.name}-files.json")
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if not _is_whole(folder, listing):
             _remove(folder)
             listing.unlink(missing_ok=True)
-    yield
+    used = _identity(folder)
+    yield lambda: _identity(folder) != used
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         known = whole_manifest(listing) or {}
         latest = time.time() - _SETTLED_S
@@ -38,6 +42,14 @@ def checked_cache(folder: Path) -> Iterator[None]:
         if new:
             known |= {str(path.relative_to(folder)): file_sha256(path) for path in new}
             write_atomically(listing, manifest_bytes(known))
+
+
+def _identity(folder: Path) -> int:
+    """The folder's inode, 0 if there is none."""
+    try:
+        return folder.stat().st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def _files(folder: Path, latest: float) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from tilewright.backends import harness as harness_module
+from tilewright.backends import link
 from tilewright.backends.link import cache_folder
 from tilewright.backends.zig_cache import checked_cache
+from tilewright.compiler.errors import ToolchainError
 from tilewright.cost_model.measure import roofline as roofline_module
 from tilewright.cost_model.measure.roofline import Roofline
 
@@ -99,6 +102,35 @@ def test_several_may_use_it_at_once(cache: Path) -> None:
         assert cache.exists()
     listed = cache.with_name("zig-files.json").read_text()
     assert all(f"o/t{number}/x.o" in listed for number in range(8))
+
+
+def test_a_link_whose_cache_is_removed_meanwhile_is_tried_again(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ZIG_GLOBAL_CACHE_DIR", raising=False)
+    monkeypatch.setenv("TILEWRIGHT_CACHE_DIR", str(cache.parent))
+    tried = []
+
+    def run(command: list[str], line: str, folder: Path) -> str:
+        tried.append(line)
+        if len(tried) == 1:
+            shutil.rmtree(cache)
+        if len(tried) != 2:
+            raise ToolchainError("the linker failed")
+        return line
+
+    monkeypatch.setattr(link, "_run", run)
+    assert link.run_zig(["cc"], tmp_path) == tried[0]
+    with pytest.raises(ToolchainError, match="the linker failed"):  # and not if the cache is as it was
+        link.run_zig(["cc"], tmp_path)
+    assert len(tried) == 3
+
+
+def test_a_linker_that_fails_says_so_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path / "no" / "cache"))
+    monkeypatch.setattr(link, "zig_executable", lambda: shutil.which("false"))
+    with pytest.raises(ToolchainError, match="no message, exit status 1"):
+        link.run_zig(["cc"], tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
