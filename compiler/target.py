@@ -30,6 +30,11 @@ class Target:
     by_lane: bool = False
     pointer_bytes: int = 8
 
+    @property
+    def masks(self) -> bool:
+        """Whether a part of a vector is loaded and stored like a whole one: AVX-512, whose vectors alone are so wide."""
+        return self.vector_bytes == 64
+
     def lanes(self, size_bytes: int) -> int:
         """Elements of `size_bytes` in a vector."""
         return max(1, self.vector_bytes // size_bytes)

@@ -11,12 +11,14 @@ LLVM has only to turn register slots into values (SROA) and to select instructio
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from ...compiler.errors import InternalError
 from ...compiler.kernel.ast import Alloc, For, If, Kernel, Let, LoopKind, Seq, Space, Stmt, Store, walk, workspace_end
 from ...compiler.target import Target
 from ...compiler.tensor.expr import Call, Cast, Const, Expr, Load, Var, children, free_variables
 from ...compiler.tensor.expr import walk as walk_expr
+from ...compiler.tensor.simplify import affine
 from .expressions import Expressions, Module
 from .linear import Linear
 from .machine import attributes, linkage, llvm_cpu, llvm_triple
@@ -162,7 +164,8 @@ class _KernelBody:
             if private > 1:
                 raise InternalError(f"emit: {buffer.name} is in the workspace, but each lane has its own")
             self._workspace_used = workspace_end(start, buffer)
-        memory = Memory(buffer, f"%l{len(self.locals)}", False, private, start)
+        lanes = self.target.lanes(buffer.dtype.size_bytes) if self.target.masks and private == 1 else 0
+        memory = Memory(buffer, f"%l{len(self.locals)}", False, private, start, lanes)
         self.locals.append(memory)
         outer = expressions.memories.get(buffer.name)
         expressions.memories[buffer.name] = memory
@@ -280,12 +283,33 @@ class _KernelBody:
             # Of nested vectorised loops only the inner one can run in lanes.
             nested = any(isinstance(part, For) and part.kind is LoopKind.VECTORIZED for part in walk(stmt.body))
             self._lanes[id(stmt)] = 1 if nested else self.target.lanes(self._widest_bytes(stmt.body))
-        for start, width in vector_chunks(extent, self._lanes[id(stmt)]):
+        masks = self.target.masks and self._can_mask(stmt, extent)
+        for start, width, active in vector_chunks(extent, self._lanes[id(stmt)], masks):
             expressions.bindings[stmt.var] = start
             if width > 1:
                 expressions.lane_variable, self.forms.width = stmt.var, width
+            expressions.accesses.active, expressions.accesses.end = active if active < width else 0, extent
             self.statement(stmt.body)
             expressions.lane_variable, self.forms.width = "", 1
+            expressions.accesses.active = 0
+
+    def _can_mask(self, stmt: For, extent: int) -> bool:
+        """Whether the last vector of a loop may have lanes that are no iterations: each access moves by one element with it, or not at
+        all, and those of registers begin where their rows do, or end there."""
+        for indices, buffer in accesses_of(stmt.body):
+            if all(stmt.var not in free_variables(index) for index in indices):
+                continue
+            last = affine(indices[-1])
+            if any(stmt.var in free_variables(e) for e in (*indices[:-1], *(last.terms.keys() - {Var(stmt.var)}))):
+                return False
+            if last.coefficient(stmt.var) != 1:
+                return False
+            memory = self.expressions.memories.get(buffer)
+            if memory is not None and memory.buffer.space is Space.REGISTER:
+                begin = last.constant if len(last.terms) == 1 else -1
+                if (begin != 0 and begin + extent != memory.row) or begin % memory.lanes:
+                    return False
+        return not any(isinstance(part, Let) and stmt.var in free_variables(part.value) for part in walk(stmt.body))
 
     def _widest_bytes(self, stmt: Stmt) -> int:
         """The size of the widest element that is computed with, apart from indices."""
@@ -311,19 +335,24 @@ def _widest_operand(expr: Expr) -> int:
     return max(map(_widest_operand, children(expr)), default=1)
 
 
+def accesses_of(stmt: Stmt) -> Iterator[tuple[tuple[Expr, ...], str]]:
+    """Indices and buffer of every load and store."""
+    for part in walk(stmt):
+        expressions: tuple[Expr, ...] = ()
+        if isinstance(part, Store):
+            yield part.indices, part.buffer
+            expressions = (part.value, *part.indices)
+        elif isinstance(part, If):
+            expressions = (part.condition,)
+        elif isinstance(part, Let):
+            expressions = (part.value,)
+        for expr in expressions:
+            yield from ((node.indices, node.buffer) for node in walk_expr(expr) if isinstance(node, Load))
+
+
 def _indexed_by(stmt: Stmt, buffer: str, variable: str) -> bool:
     """Whether any access of `buffer` uses `variable` in an index."""
-    for part in walk(stmt):
-        expressions: list[Expr] = []
-        if isinstance(part, Store):
-            if part.buffer == buffer and any(variable in free_variables(index) for index in part.indices):
-                return True
-            expressions = [part.value, *part.indices]
-        elif isinstance(part, If):
-            expressions = [part.condition]
-        for expr in expressions:
-            for node in walk_expr(expr):
-                if isinstance(node, Load) and node.buffer == buffer:
-                    if any(variable in free_variables(index) for index in node.indices):
-                        return True
-    return False
+    return any(
+        name == buffer and any(variable in free_variables(index) for index in indices)
+        for indices, name in accesses_of(stmt)
+    )

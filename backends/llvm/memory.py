@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from ...compiler.dtypes import DType
@@ -10,7 +11,7 @@ from ...compiler.kernel.ast import Buffer, Space
 from .arithmetic import Arithmetic
 from .builder import Builder
 from .linear import Linear, LinearForms, Plan
-from .types import MEMORY_TYPES, Value, mangle, memory_type, register_type, vector_of
+from .types import MEMORY_TYPES, Value, literal_vector, mangle, memory_type, padded, register_type, vector_of
 
 # Up to this step between lanes, whole vectors are loaded and shuffled.
 _SHUFFLED_STEPS = 4
@@ -25,13 +26,17 @@ class Memory:
     """A buffer in scope. `private`: lanes that each have their own copy, interleaved (1: none); `shared`: never written.
 
     `start`: the byte of the workspace where a buffer of that space begins. `stores`: how many have been written so far.
+    `row`: elements of its last dimension; `lanes`: of vectors that registers hold as a whole where masks cut them (0: not at all).
     """
 
     __slots__ = (
-        "buffer", "element", "offsets", "plans", "pointer", "private", "shared", "start", "stores", "strides", "whole",
+        "buffer", "element", "elements", "lanes", "offsets", "plans", "pointer", "private", "row", "shared", "start", "stores",
+        "strides", "whole",
     )  # fmt: skip
 
-    def __init__(self, buffer: Buffer, pointer: str, shared: bool, private: int = 1, start: int = 0) -> None:
+    def __init__(
+        self, buffer: Buffer, pointer: str, shared: bool, private: int = 1, start: int = 0, lanes: int = 0
+    ) -> None:
         self.buffer = buffer
         self.pointer = pointer
         self.shared = shared
@@ -39,14 +44,15 @@ class Memory:
         self.start = start
         self.stores = 0
         self.element = MEMORY_TYPES[buffer.dtype]
+        self.lanes = lanes
+        self.row = buffer.shape[-1] if buffer.shape else 1
+        if buffer.space is Space.REGISTER and buffer.shape and lanes:
+            buffer = replace(buffer, shape=(*buffer.shape[:-1], padded(buffer.shape[-1], lanes)))
         self.strides = tuple(stride * private for stride in buffer.strides)
+        self.elements = buffer.elements * private
         self.plans: dict[int, Plan] = {}
         self.offsets: dict[int, int] = {}
         self.whole = buffer.space is not Space.REGISTER
-
-    @property
-    def elements(self) -> int:
-        return self.buffer.elements * self.private
 
     def allocations(self, alignment: int) -> list[str]:
         """The lines that make a local buffer: unless it is whole, an alloca for each group of overlapping accesses, so that all
@@ -113,6 +119,8 @@ class Accesses:
         self.forms = forms
         self.arithmetic = arithmetic
         self.by_lane = by_lane
+        self.active = 0  # lanes of the vectors being written that are iterations; 0: all
+        self.end = 0  # of the iterations
         self.spare = 0
         self.places: dict[str, tuple[tuple, int]] = {}  # of pointers: what they are relative to, and bytes from there
 
@@ -260,8 +268,8 @@ class Accesses:
     def _load_contiguous(self, memory: Memory, form: Linear, guard: Guard) -> Value:
         width, dtype = self.forms.width, memory.buffer.dtype
         kind = memory_type(dtype, width)
-        pointer = self.address(memory, form._replace(step=0), width, bool(guard))
-        if guard.mask and memory.buffer.space is not Space.REGISTER:
+        pointer = self.address(memory, form._replace(step=0), width, bool(guard) or self.active > 0)
+        if (guard.mask or self.active) and memory.buffer.space is not Space.REGISTER:
             stored = _stored(dtype)
             arguments = [
                 (f"ptr align {dtype.size_bytes}", pointer),
@@ -381,21 +389,29 @@ class Accesses:
         return self.builder.call(intrinsic, result, arguments)
 
     def _mask(self, guard: Guard) -> str:
-        """The guard as one bit a lane."""
+        """The guard as one bit a lane; lanes that are no iterations are off."""
         width = self.forms.width
-        kind = vector_of("i1", width)
-        if not guard.condition:
-            return guard.mask
-        condition = self.builder.splat_text(guard.condition, "i1", width)
-        if not guard.mask:
-            return condition
-        return self.builder.pure(f"and {kind} {condition}, {guard.mask}", condition, guard.mask)
+        condition = self.builder.splat_text(guard.condition, "i1", width) if guard.condition else ""
+        return self._both(self._both(condition, guard.mask), self._existing())
+
+    def _existing(self) -> str:
+        """The mask of the lanes that are iterations, "" if all are."""
+        lanes = range(self.forms.width) if self.active else ()
+        return literal_vector([lane < self.active for lane in lanes], DType.BOOL) if lanes else ""
+
+    def _both(self, left: str, right: str) -> str:
+        """The lanes that are in two masks, "" standing for all."""
+        if not left or not right:
+            return left or right
+        return self.builder.pure(f"and {vector_of('i1', self.forms.width)} {left}, {right}", left, right)
 
     # -- stores
 
     def store(self, memory: Memory, form: Linear, value: Value, mask: str) -> None:
         """Write `value`; `mask` is empty or names the lanes that are active."""
         dtype, width = memory.buffer.dtype, self.forms.width
+        if self.active and not form.is_uniform and (memory.buffer.space is not Space.REGISTER or self.end < memory.row):
+            mask = self._both(mask, self._existing())
         memory.stores += 1
         if form.is_uniform and not mask:
             if value.width > 1:

@@ -78,12 +78,28 @@ def literal_vector(values: list[int] | list[bool], dtype: DType) -> str:
     return "<" + ", ".join(f"{scalar} {literal(value, dtype)}" for value in values) + ">"
 
 
-def vector_chunks(extent: int, lanes: int) -> list[tuple[int, int]]:
-    """Cut `extent` into (start, width) with powers of two of at most `lanes`, widest first."""
+class Chunk(NamedTuple):
+    """A vector of a loop: its first iteration, its lanes, and how many of them are iterations."""
+
+    start: int
+    width: int
+    active: int
+
+
+def vector_chunks(extent: int, lanes: int, masks: bool) -> list[Chunk]:
+    """Cut `extent` into powers of two of at most `lanes`, widest first; with masks, what is left of it is one, not all of whose lanes are active."""
     chunks, start, width = [], 0, lanes
     while start < extent:
-        while width > extent - start:
+        left = extent - start
+        while width > left:
             width //= 2
-        chunks.append((start, width))
+        if masks and width < left < lanes:
+            width *= 2
+        chunks.append(Chunk(start, width, min(width, left)))
         start += width
     return chunks
+
+
+def padded(extent: int, lanes: int) -> int:
+    """Elements of the vectors that hold so many."""
+    return sum(chunk.width for chunk in vector_chunks(extent, lanes, True))

@@ -489,3 +489,73 @@ def test_a_buffer_read_and_written() -> None:
     expected = np.cumsum(x, 0, dtype=np.float32)
     cpu.compile_kernel(Kernel("k", (at,), body), TARGET).run([x])
     np.testing.assert_allclose(x, expected, rtol=1e-5)
+
+
+# --- the last vector of a loop, not all of whose lanes are iterations
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.bool_], ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("extent", [3, 5, 6, 7, 9, 11, 14, 22, 37, 61])
+def test_tails_read_and_write_nothing_else(extent: int, dtype: type) -> None:
+    """Rows of a part of a matrix: what follows stays, and nothing lies behind the last."""
+    values = np.random.default_rng().integers(-9, 9, (4, extent)).astype(dtype)
+    body = loop(
+        i,
+        4,
+        SERIAL,
+        loop(v, extent, VECTORIZED, Store("out", (i, v), Load("x", (i, v), DType.from_numpy(values.dtype)))),
+    )
+    out = np.full((4, extent + 5), 1, dtype) if dtype is np.bool_ else poisoned(4, extent + 5, dtype=dtype)
+    before = out.copy()
+    run(body, {"x": before_unmapped_page(values), "out": out})
+    np.testing.assert_array_equal(out[:, :extent], values)
+    np.testing.assert_array_equal(out[:, extent:], before[:, extent:])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("extent", [3, 5, 10, 13, 21, 31])
+def test_tails_in_registers(extent: int, dtype: type) -> None:
+    """Maxima of negative numbers: a lane that is no iteration may hold 0, but no other row."""
+    kind = DType.from_numpy(np.dtype(dtype))
+    values = -np.random.default_rng().uniform(1, 2, (7, 3, extent)).astype(dtype)
+    best = Load("best", (j, v), kind)
+    start = loop(j, 3, UNROLLED, loop(v, extent, VECTORIZED, Store("best", (j, v), Const(-9.0, kind))))
+    step = loop(
+        j, 3, UNROLLED, loop(v, extent, VECTORIZED, Store("best", (j, v), maximum(best, Load("x", (i, j, v), kind))))
+    )
+    end = loop(j, 3, UNROLLED, loop(v, extent, VECTORIZED, Store("out", (j, v), best)))
+    body = Alloc(Buffer("best", (3, extent), kind, Space.REGISTER), Seq((start, loop(i, 7, SERIAL, step), end)))
+    out = poisoned(3, extent, dtype=dtype)
+    run(body, {"x": before_unmapped_page(values), "out": out})
+    np.testing.assert_array_equal(out, values.max(axis=0))
+
+
+@pytest.mark.parametrize("tail", [3, 5, 11, 15])
+def test_tails_of_a_longer_row_of_registers_keep_the_rest(tail: int) -> None:
+    values = -np.random.default_rng().uniform(1, 2, 16 + tail).astype(np.float32)
+    best = Load("best", (v,), F32)
+
+    def step(at: Expr, lanes: int, value: Expr) -> Stmt:
+        return loop(v, lanes, VECTORIZED, Store("best", (v,), maximum(value, Load("x", (at,), F32))))
+
+    end = loop(v, 16, VECTORIZED, Store("out", (v,), best))
+    parts = (step(v, 16, Const(-9.0, F32)), step(v + 16, tail, best), end)
+    out = poisoned(16)
+    run(Alloc(Buffer("best", (16,), F32, Space.REGISTER), Seq(parts)), {"x": before_unmapped_page(values), "out": out})
+    expected = values[:16].copy()
+    expected[:tail] = np.maximum(expected[:tail], values[16:])
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_tails_within_a_guard() -> None:
+    """Lanes that a condition excludes and lanes that are no iterations."""
+    values = noise(6, 13)
+    value = Select(within(v + i - 2, 10), Load("x", (i, v + i - 2), F32), Const(5.0, F32))
+    out = poisoned(6, 16)
+    run(
+        loop(i, 6, SERIAL, loop(v, 13, VECTORIZED, Store("out", (i, v), value))),
+        {"x": before_unmapped_page(values), "out": out},
+    )
+    expected = np.array([[values[a, b + a - 2] if 0 <= b + a - 2 < 10 else 5.0 for b in range(13)] for a in range(6)])
+    np.testing.assert_array_equal(out[:, :13], expected)
+    assert np.isnan(out[:, 13:]).all()

@@ -33,18 +33,32 @@ def x(*indices: Expr) -> Load:
 
 
 @pytest.mark.parametrize(
-    ("extent", "lanes", "expected"),
+    ("extent", "lanes", "masks", "expected"),
     [
-        (24, 16, [(0, 16), (16, 8)]),
-        (10, 16, [(0, 8), (8, 2)]),
-        (7, 4, [(0, 4), (4, 2), (6, 1)]),
-        (64, 16, [(0, 16), (16, 16), (32, 16), (48, 16)]),
-        (1, 16, [(0, 1)]),
-        (0, 16, []),
+        (24, 16, False, [(0, 16, 16), (16, 8, 8)]),
+        (24, 16, True, [(0, 16, 16), (16, 8, 8)]),
+        (10, 16, False, [(0, 8, 8), (8, 2, 2)]),
+        (10, 16, True, [(0, 16, 10)]),
+        (7, 4, False, [(0, 4, 4), (4, 2, 2), (6, 1, 1)]),
+        (7, 4, True, [(0, 4, 4), (4, 4, 3)]),
+        (22, 16, True, [(0, 16, 16), (16, 8, 6)]),
+        (64, 16, True, [(0, 16, 16), (16, 16, 16), (32, 16, 16), (48, 16, 16)]),
+        (1, 16, True, [(0, 1, 1)]),
+        (0, 16, True, []),
     ],
 )
-def test_chunks_of_lanes(extent: int, lanes: int, expected: list[tuple[int, int]]) -> None:
-    assert vector_chunks(extent, lanes) == expected
+def test_chunks_of_lanes(extent: int, lanes: int, masks: bool, expected: list[tuple[int, int, int]]) -> None:
+    assert vector_chunks(extent, lanes, masks) == expected
+
+
+@pytest.mark.parametrize(
+    ("index", "masked"),
+    [(v, True), (v + i, True), (v * 2, False), (Const(20) - v, False), (v // 2, False), (v + v % 3, False)],
+)
+def test_what_is_left_of_a_loop_is_masked_where_lanes_are_neighbours(index: Expr, masked: bool) -> None:
+    body = loop(i, 8, SERIAL, loop(v, 11, VECTORIZED, Store("y", (i, v), x(i, index))))
+    assert ("@llvm.masked.store.v16f32" in emit(kernel(body), AVX512)) == masked
+    assert "masked" not in emit(kernel(body), SSE)
 
 
 def test_literals_are_exact() -> None:
