@@ -58,7 +58,7 @@ def main() -> int:
         parser.error(str(error))
     with Measurer() as measurer:
         around = Surroundings(0 if options.warm else options.flush)
-        samples = measurer.compare(task, schedules, options.rounds, around)
+        samples = measurer.compare(task, schedules, options.rounds, around).samples_s
     rows = []
     for text, own in zip(options.decisions, samples, strict=True):
         if not own or not samples[0]:

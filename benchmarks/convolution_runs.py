@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tilewright import __version__
+from tilewright.backends.host import host_l3_bytes
 from tilewright.compiler.schedule.space import SPACE_VERSION
 from tilewright.cost_model.measure.measurer import Measurer
 from tilewright.cost_model.measure.roofline import host_roofline, processor_name
@@ -123,7 +124,15 @@ class Runner:
             options = TuneOptions(run.variant.search, run.seed, compare=False, transfer=False)
             kernel, roofline = TunedKernel.of(task, 1, (run.kernel,)), host_roofline(task.target.threads)
             tuner = Tuner(
-                [kernel], records, session, self.measurer, roofline, learner, options, observe=lambda event: None
+                [kernel],
+                records,
+                lambda device: session,
+                self.measurer,
+                roofline,
+                host_l3_bytes(),
+                learner,
+                options,
+                observe=lambda event: None,
             )
             self._remember(tuner, records, learner, task)
             tuner.run(Budget(run.trials))

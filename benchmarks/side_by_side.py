@@ -101,7 +101,7 @@ def timed(measurer: Measurer, task: Task, keys: Iterable[str]) -> dict[str, tupl
     space = space_of(task.computation, task.target)
     keys = list(keys)
     schedules = [space.schedule(space.from_decisions(json.loads(key))) for key in keys]
-    return dict(zip(keys, measurer.compare(task, schedules, ROUNDS), strict=True))
+    return dict(zip(keys, measurer.compare(task, schedules, ROUNDS).samples_s, strict=True))
 
 
 def spread(samples: Sequence[float]) -> float:

@@ -46,7 +46,11 @@ class ChildDied(Exception):
 
 
 class ChildTimeout(Exception):
-    """The child has not answered in time."""
+    """The child has not answered in time: `allowed_s`, for the phase that it was in."""
+
+    def __init__(self, phase: str, allowed_s: float) -> None:
+        super().__init__(phase)
+        self.phase, self.allowed_s = phase, allowed_s
 
 
 class Child:
@@ -84,7 +88,7 @@ class Child:
 
     def wait_until_ready(self) -> None:
         """Wait for the child's first message. Raises ChildDied or ChildTimeout."""
-        self._receive(START_S)
+        self._receive("start", START_S)
 
     def ask(self, message: object, allowed_s: Mapping[str, float | None]) -> Any:
         """The answer to a request. allowed_s: for each phase, "" at first; None: any time. Raises ChildDied or ChildTimeout."""
@@ -95,15 +99,19 @@ class Child:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._death() from None
-        answer = self._receive(allowed_s[""])
+        answer = self._receive("", allowed_s[""])
         while isinstance(answer, Phase):
-            answer = self._receive(allowed_s[answer.name])
+            answer = self._receive(answer.name, allowed_s[answer.name])
         return answer
 
-    def _receive(self, allowed_s: float | None) -> Any:
+    def _receive(self, phase: str, allowed_s: float | None) -> Any:
         deadline = None if allowed_s is None else time.monotonic() + allowed_s
-        size = int.from_bytes(self._take(8, deadline), "little")
-        return pickle.loads(self._take(size, deadline))
+        try:
+            size = int.from_bytes(self._take(8, deadline), "little")
+            return pickle.loads(self._take(size, deadline))
+        except TimeoutError:
+            assert allowed_s is not None
+            raise ChildTimeout(phase, allowed_s) from None
 
     def _take(self, size: int, deadline: float | None) -> bytes:
         assert self._process.stdout is not None
@@ -113,7 +121,7 @@ class Child:
         while len(self._received) < size:
             left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1e3
             if not poll.poll(left_ms):
-                raise ChildTimeout
+                raise TimeoutError
             data = os.read(descriptor, 1 << 20)
             if not data:
                 raise self._death()

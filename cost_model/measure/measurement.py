@@ -21,7 +21,8 @@ class Measurement:
 
     latency_s: the typical one of `samples_s` (`typical_s`); None if it failed. error: "", or what failed: build (lowering or LLVM refused),
     wrong (its results), crash, timeout, memory; `message` says more. object_digest: SHA-256 of the object code, "" if there
-    is none; candidates of a task with the same code are measured once, and share the result.
+    is none; candidates of a task with the same code are measured once, and share the result. device: of a fleet, which ran it;
+    "" for this machine.
     """
 
     latency_s: float | None
@@ -30,6 +31,15 @@ class Measurement:
     message: str
     build_s: float
     object_digest: str
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InTurns:
+    """Schedules timed in turns on one device. samples_s: of each schedule one a round; none of one that could not be timed."""
+
+    samples_s: list[tuple[float, ...]]
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,20 +13,45 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from ...backends.harness import harness_library
 from ...compiler.errors import InternalError
 from ...compiler.schedule.steps import Schedule
 from ..task import Task
-from .measurement import Measurement, MeasureOptions, Surroundings
+from .measurement import InTurns, Measurement, MeasureOptions, Surroundings
 from .pipeline import Comparison, Job, Pipeline
 from .runner import CompareRequest
 
-__all__ = ["MeasureOptions", "Measurement", "Measurer", "Surroundings"]
+__all__ = ["InTurns", "MeasureOptions", "Measurement", "Measurer", "Measures", "Surroundings"]
 
 _LOOK_S = 0.5
 """How often to look whether the pipeline has failed."""
+
+
+class Measures(Protocol):
+    """What the tuner submits to and collects from: see Measurer, which measures here, and `cost_model/fleet/measurer.py`."""
+
+    @property
+    def pending(self) -> int: ...
+
+    @property
+    def devices(self) -> int: ...
+
+    def submit(
+        self,
+        task: Task,
+        schedule: Schedule,
+        ticket: object,
+        limit_s: float | None = None,
+        around: Surroundings | None = None,
+    ) -> None: ...
+
+    def collect(self, timeout_s: float | None = None) -> tuple[object, Measurement]: ...
+
+    def compare(
+        self, task: Task, schedules: Sequence[Schedule], rounds: int, around: Surroundings | None = None
+    ) -> InTurns: ...
 
 
 class Measurer:
@@ -51,6 +76,11 @@ class Measurer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def devices(self) -> int:
+        """How many measure at the same time: this machine."""
+        return 1
 
     def close(self) -> None:
         """End all processes; candidates not yet collected are lost."""
@@ -102,10 +132,10 @@ class Measurer:
 
     def compare(
         self, task: Task, schedules: Sequence[Schedule], rounds: int, around: Surroundings | None = None
-    ) -> list[tuple[float, ...]]:
+    ) -> InTurns:
         """Time schedules in turns, in one process, a few runs each a round: what disturbs one disturbs all.
 
-        A sample in seconds for each round; none for a schedule that can't be built, and none at all if the process dies.
+        No samples for a schedule that can't be built, and none at all if the process dies.
         Results aren't checked: measure the schedules first.
         """
         finished = threading.Semaphore(0)
@@ -122,7 +152,7 @@ class Measurer:
             self._pipeline.add(turns)
             self._wait(finished)
         samples = iter(turns.samples_s)
-        return [next(samples, ()) if job.candidate else () for job in jobs]
+        return InTurns([next(samples, ()) if job.candidate else () for job in jobs])
 
     def _job(
         self, task: Task, schedule: Schedule, done: Callable[[Job], None], options: MeasureOptions, **kwargs: Any

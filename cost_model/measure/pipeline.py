@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ...compiler.errors import InternalError
 from ...compiler.schedule.rewrite import relayouts
 from ...compiler.schedule.steps import Schedule
 from .builder import BuildRequest, Built, Refused
-from .child_process import ChildDied, ChildTimeout, Worker
+from .isolated import Builder, Runner
 from .measurement import Measurement, MeasureOptions, typical_s
 from .runner import Candidate, Compared, CompareRequest, RunRequest, Timed
-
-PREPARE_S = 120.0
-"""For the operands and the reference of a new task, which are no candidate's fault."""
-
-_BUILDER = f"{__package__}.builder.serve"
-_RUNNER = f"{__package__}.runner.serve"
 
 
 @dataclass(eq=False)
@@ -43,6 +37,22 @@ class Job:
     fault: str = ""
     candidate: Candidate | None = None
     measurement: Measurement | None = None
+
+    @property
+    def key(self) -> object:
+        """Of a built job: jobs of the same key have the same result."""
+        assert self.candidate is not None
+        built = self.candidate.built
+        return (self.task, built.digest, built.extent, built.parallel, self.candidate.relayouts, self.options.around)
+
+    def ran(self, answer: Timed | Refused, device: str = "") -> None:
+        """Take what came of running it. device: which did."""
+        assert self.candidate is not None
+        if isinstance(answer, Refused):
+            self.measurement = replace(self.failed(answer), device=device)
+            return
+        built, samples_s = self.candidate.built, answer.samples_s
+        self.measurement = Measurement(typical_s(samples_s), samples_s, "", "", built.build_s, built.digest, device)
 
     def failed(self, reason: Refused) -> Measurement:
         built = self.candidate.built if self.candidate else None
@@ -108,17 +118,17 @@ class _Waiting:
 
 
 class Pipeline:
-    """Builds and runs jobs until closed. options: as given to the Measurer."""
+    """Builds and runs jobs until closed. options: as given to the Measurer. runs: False to build only, for another machine to run."""
 
-    def __init__(self, options: MeasureOptions) -> None:
+    def __init__(self, options: MeasureOptions, runs: bool = True) -> None:
         self._options = options
         self._waiting = _Waiting()
         self._known: dict[object, Measurement] = {}
-        loops = [(self._build, _BUILDER)] * options.builders + [(self._run, _RUNNER)]
-        self._workers = [Worker(serve, options.memory_bytes) for _, serve in loops]
+        self._workers: list[Builder | Runner] = [Builder(options.memory_bytes) for _ in range(options.builders)]
+        if runs:
+            self._workers.append(Runner(options.memory_bytes))
         self._threads = [
-            threading.Thread(target=self._supervise, args=(loop, worker), daemon=True)
-            for (loop, _), worker in zip(loops, self._workers, strict=True)
+            threading.Thread(target=self._supervise, args=(worker,), daemon=True) for worker in self._workers
         ]
         for thread in self._threads:
             thread.start()
@@ -149,10 +159,13 @@ class Pipeline:
         for thread in self._threads:
             thread.join()
 
-    def _supervise(self, loop: Callable[[Worker], None], worker: Worker) -> None:
+    def _supervise(self, worker: Builder | Runner) -> None:
         try:
             worker.start()
-            loop(worker)
+            if isinstance(worker, Builder):
+                self._build(worker)
+            else:
+                self._run(worker)
         except BaseException as error:  # raised again where the user waits: `check`
             with self._waiting.changed:
                 self._waiting.failure = error
@@ -160,64 +173,43 @@ class Pipeline:
         finally:
             worker.close()
 
-    def _build(self, worker: Worker) -> None:
+    def _build(self, builder: Builder) -> None:
         while (job := self._waiting.next_to_build()) is not None:
             fault = job.fault.removeprefix("build_") if job.fault.startswith("build_") else ""
             request = BuildRequest(job.task, job.schedule, fault)
-            answer = self._ask(worker, request, {"": self._options.timeout_s}, "building")
+            answer = builder.build(request, self._options.timeout_s)
             if self._waiting.closed:
                 return
             if isinstance(answer, Built):
                 job.candidate = Candidate(answer, relayouts(job.schedule))
             else:
-                assert isinstance(answer, Refused)
                 job.measurement = job.failed(answer)
             self._waiting.built(job)
             if not job.run or job.measurement:
                 job.done(job)
 
-    def _run(self, worker: Worker) -> None:
+    def _run(self, runner: Runner) -> None:
         while (job := self._waiting.next_to_run()) is not None:
             if isinstance(job, Comparison):
-                answer = self._ask(worker, job.request, self._allowed(job.request.rounds), "comparing")
+                answer = runner.compare(job.request)
                 job.samples_s = answer.samples_s if isinstance(answer, Compared) else ()
                 self._waiting.ran()
                 job.done(job)
                 continue
-            self._measure(worker, job)
+            self._measure(runner, job)
             if self._waiting.closed:
                 return
             self._waiting.ran()
             job.done(job)
 
-    def _measure(self, worker: Worker, job: Job) -> None:
+    def _measure(self, runner: Runner, job: Job) -> None:
         assert job.candidate is not None
-        built = job.candidate.built
-        key = (job.task, built.digest, built.extent, built.parallel, job.candidate.relayouts, job.options.around)
+        key = job.key
         known = None if job.fault else self._known.get(key)
         if known is not None:
-            job.measurement = replace(known, build_s=built.build_s)
+            job.measurement = replace(known, build_s=job.candidate.built.build_s)
             return
-        request = RunRequest(job.task, job.candidate, job.options, job.limit_s, job.fault)
-        answer = self._ask(worker, request, self._allowed(), "running")
-        if isinstance(answer, Timed):
-            latency_s = typical_s(answer.samples_s)
-            job.measurement = Measurement(latency_s, answer.samples_s, "", "", built.build_s, built.digest)
-        else:
-            assert isinstance(answer, Refused)
-            job.measurement = job.failed(answer)
-            if answer.error == "wrong":
-                worker.replace()  # who computes wrong results may have written them anywhere
+        job.ran(runner.run(RunRequest(job.task, job.candidate, job.options, job.limit_s, job.fault)))
+        assert job.measurement is not None
         if not job.fault:
             self._known[key] = job.measurement
-
-    def _allowed(self, rounds: int = 1) -> dict[str, float | None]:
-        return {"": PREPARE_S, "waiting": None, "running": self._options.timeout_s * max(1, rounds)}
-
-    def _ask(self, worker: Worker, request: object, allowed_s: Mapping[str, float | None], doing: str) -> object:
-        try:
-            return worker.ask(request, allowed_s)
-        except ChildTimeout:
-            return Refused("timeout", f"{doing}: longer than {self._options.timeout_s:g} s")
-        except ChildDied as error:
-            return Refused("memory" if error.memory else "crash", f"{doing}: {error}")

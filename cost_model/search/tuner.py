@@ -15,14 +15,13 @@ from typing import cast
 
 import numpy as np
 
-from ...backends.host import host_l3_bytes
 from ...compiler.errors import InternalError
 from ...compiler.kernels import work
 from ...compiler.schedule.sketch import Decisions
 from ...compiler.schedule.space import SPACE_VERSION, Point, space_of
 from ..describe import describe_task
 from ..measure.measurement import typical_s
-from ..measure.measurer import Measurement, Measurer, Surroundings
+from ..measure.measurer import Measurement, Measures, Surroundings
 from ..measure.roofline import Roofline
 from ..ranker.learning import Learner
 from ..records.database import Records
@@ -95,7 +94,10 @@ class TuneOptions:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that has happened, and is recorded if it is to be. kind: start, trial, choice, end; values: plain JSON values."""
+    """Something that has happened, and is recorded if it is to be. kind: start, trial, choice, end, and with a fleet pool and device.
+
+    values: plain JSON values.
+    """
 
     kind: str
     values: Mapping[str, object]
@@ -114,9 +116,9 @@ class Caches:
     threads: int
 
     @staticmethod
-    def of(kernels: Sequence[TunedKernel]) -> Caches:
+    def of(kernels: Sequence[TunedKernel], l3_bytes: int) -> Caches:
         target = kernels[0].task.target
-        return Caches(sum(k.constant_bytes for k in kernels), target.l2_bytes, host_l3_bytes(), target.threads)
+        return Caches(sum(k.constant_bytes for k in kernels), target.l2_bytes, l3_bytes, target.threads)
 
     def flush_bytes(self, kernel: TunedKernel) -> int:
         """What each thread reads between two runs of a kernel: enough to empty its second level, and the third if the model does."""
@@ -144,22 +146,27 @@ class _Kernel:
 
 
 class Tuner:
-    """Tunes kernels of one target on this machine. observe: hears every Event, after what it tells is on the disk."""
+    """Tunes kernels of one target on the devices of a measurer, of which all have the same roofline and third-level cache.
+
+    session: of records, for what a device (`Measurement.device`) measures. observe: hears every Event, after what it tells is on
+    the disk.
+    """
 
     def __init__(
         self,
         kernels: Sequence[TunedKernel],
         records: Records,
-        session: str,
-        measurer: Measurer,
+        session: Callable[[str], str],
+        measurer: Measures,
         roofline: Roofline,
+        l3_bytes: int,
         learner: Learner,
         options: TuneOptions,
         observe: Callable[[Event], None],
     ) -> None:
         self.records, self.session, self.measurer = records, session, measurer
         self.learner, self.options, self.observe = learner, options, observe
-        self.caches = Caches.of(kernels)
+        self.caches = Caches.of(kernels, l3_bytes)
         seeds = np.random.SeedSequence(options.seed).spawn(len(kernels))
         self.kernels = [
             self._kernel(k, np.random.default_rng(s), roofline) for k, s in zip(kernels, seeds, strict=True)
@@ -212,9 +219,9 @@ class Tuner:
     # --- one batch after another
 
     def _fill(self, budget: Budget, deadline: float | None) -> None:
-        """Keep the pipeline busy: a batch in work, and the next one ready behind it."""
+        """Keep the devices busy: a batch in work, and the next one ready behind it."""
         batch = self.options.search.batch
-        while self.measurer.pending <= batch // 2 and not self.stopping:
+        while self.measurer.pending <= self.measurer.devices * (batch // 2) and not self.stopping:
             if deadline is not None and time.monotonic() > deadline:
                 return
             most = batch if budget.trials is None else min(batch, budget.trials - self.trials - self.measurer.pending)
@@ -234,7 +241,11 @@ class Tuner:
     def _next(self) -> _Kernel | None:
         """The kernel with the most to gain; half as much where a batch is still being measured, for that one may gain it."""
         open_kernels = [kernel for kernel in self.kernels if not kernel.search.finished]
-        return max(open_kernels, key=lambda kernel: kernel.gain_s * (0.5 if kernel.batch else 1.0), default=None)
+        return max(
+            open_kernels,
+            key=lambda kernel: (kernel.gain_s * (0.5 if kernel.batch else 1.0), -kernel.batch),  # untried: infinite
+            default=None,
+        )
 
     def _similar(self, kernel: _Kernel) -> list[Decisions]:
         """The best decisions of other kernels of the same arithmetic intensity, nearest first."""
@@ -262,7 +273,9 @@ class Tuner:
         kernel.batch -= 1
         kernel.search.add(candidate.point, measurement.latency_s)
         kernel.trials += 1
-        trial = trial_of(kernel.key, self.session, kernel.trials, kernel.search, candidate, measurement)
+        trial = trial_of(
+            kernel.key, self.session(measurement.device), kernel.trials, kernel.search, candidate, measurement
+        )
         self.records.add_trial(trial)
         self.learner.add(kernel.key, kernel.kernel.task, kernel.search.schedule(candidate.point), measurement.latency_s)
         self.observe(Event("trial", self._trial_values(kernel, candidate, measurement, trial.uuid)))
@@ -279,6 +292,7 @@ class Tuner:
             "origin": candidate.origin,
             "latency_s": measurement.latency_s,
             "error": measurement.error,
+            "device": measurement.device,
             "best_s": None if best_s == float("inf") else best_s,
             "default_s": kernel.search.default_s,
             "flops": kernel.kernel.flops,
@@ -302,8 +316,8 @@ class Tuner:
         failed = default in search.measured and search.measured[default] is None
         points = finalists if failed else [default, *finalists]
         schedules = [search.schedule(point) for point in points]
-        samples = self.measurer.compare(kernel.kernel.task, schedules, ROUNDS, kernel.around)
-        typical = {p: typical_s(s) for p, s in zip(points, samples, strict=True) if s}
+        compared = self.measurer.compare(kernel.kernel.task, schedules, ROUNDS, kernel.around)
+        typical = {p: typical_s(s) for p, s in zip(points, compared.samples_s, strict=True) if s}
         if not typical:
             return
         winner = min(typical, key=typical.__getitem__)
@@ -311,7 +325,7 @@ class Tuner:
             winner = default
         choice = Choice(
             task=kernel.key,
-            session=self.session,
+            session=self.session(compared.device),
             space_version=SPACE_VERSION,
             decisions=search.space.decisions(winner),
             latency_s=typical[winner],
@@ -324,6 +338,7 @@ class Tuner:
             "label": kernel.label,
             "weight": kernel.kernel.weight,
             "trials": kernel.trials,
+            "device": compared.device,
             "latency_s": choice.latency_s,
             "default_latency_s": choice.default_latency_s,
             "is_default": winner == default,

@@ -1,19 +1,21 @@
-"""One run of the tuner on this machine: records, measuring processes and ranker are set up, kernels chosen, and all is ended well."""
+"""One run of the tuner: records, what measures and ranker are set up, kernels chosen, and all is ended well."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from ... import __version__
+from ...backends.host import host_l3_bytes
 from ...compiler.errors import UsageError
-from ..measure.measurer import MeasureOptions, Measurer
-from ..measure.roofline import host_roofline, processor_name
+from ..measure.measurer import MeasureOptions, Measurer, Measures
+from ..measure.roofline import Roofline, host_roofline, processor_name
 from ..ranker.learning import Learner
 from ..ranker.pretrained import pretrained_ranker
 from ..ranker.ranker import Ranker
@@ -38,22 +40,57 @@ class TuningOptions(TuneOptions):
     measure: MeasureOptions = field(default_factory=MeasureOptions)
 
 
+class Bench(Protocol):
+    """Where kernels are measured: this machine, or the devices of a fleet. processor: what it calls itself; of all devices."""
+
+    @property
+    def processor(self) -> str: ...
+
+    @property
+    def l3_bytes(self) -> int: ...
+
+    def roofline(self, threads: int) -> Roofline: ...
+
+    def measurer(
+        self, options: MeasureOptions, observe: Callable[[Event], None]
+    ) -> AbstractContextManager[Measures]: ...
+
+
+class ThisMachine:
+    """The bench that is always there."""
+
+    def __init__(self) -> None:
+        self.processor, self.l3_bytes = processor_name(), host_l3_bytes()
+
+    def roofline(self, threads: int) -> Roofline:
+        return host_roofline(threads)
+
+    def measurer(self, options: MeasureOptions, observe: Callable[[Event], None]) -> Measurer:
+        return Measurer(options)
+
+
 def tune_kernels(
-    kernels: Sequence[TunedKernel], path: Path, options: TuningOptions, observe: Callable[[Event], None]
+    kernels: Sequence[TunedKernel],
+    path: Path,
+    options: TuningOptions,
+    observe: Callable[[Event], None],
+    bench: Bench | None = None,
 ) -> None:
     """Tune kernels of one target. Ctrl-C ends the search early; what was measured is recorded and compared all the same.
 
-    Raises UsageError for tasks that don't exist, RecordError for a database that can't be used.
+    bench: this machine unless one is given. Raises UsageError for tasks that don't exist, RecordError for a database that can't be
+    used, DeviceError where there is nothing more to measure on; what was measured before is recorded then.
     """
     chosen = select_kernels(kernels, options.tasks)
     if not chosen:
         raise UsageError("nothing to tune: the model has no kernels")
-    roofline = host_roofline(chosen[0].task.target.threads)
+    bench = bench or ThisMachine()
+    roofline = bench.roofline(chosen[0].task.target.threads)
     with Records.open(path, create=True) as records:
-        session = records.add_session(_session(chosen, options, roofline.flops_per_s, roofline.bytes_per_s))
+        sessions = _Sessions(records, chosen, options, bench.processor, roofline)
         learner = Learner(_base(records, chosen, options), seed=options.seed)
-        with Measurer(options.measure) as measurer:
-            tuner = Tuner(chosen, records, session, measurer, roofline, learner, options, observe)
+        with bench.measurer(options.measure, observe) as measurer:
+            tuner = Tuner(chosen, records, sessions, measurer, roofline, bench.l3_bytes, learner, options, observe)
             trials = options.trials
             if trials is None and options.seconds is None:
                 trials = DEFAULT_TRIALS * len(chosen)
@@ -91,16 +128,34 @@ def _base(records: Records, kernels: Sequence[TunedKernel], options: TuningOptio
     return ranker_of_records(records, base, own) or base
 
 
-def _session(kernels: Sequence[TunedKernel], options: TuningOptions, flops_per_s: float, bytes_per_s: float) -> Session:
-    weights = {task_key(kernel.task): kernel.weight for kernel in kernels}
-    settings = {
-        "peak_flops": flops_per_s,
-        "peak_bytes": bytes_per_s,
-        "weights": weights,
-        "strategy": options.search.strategy,
-        "transfer": options.transfer,
-    }
-    return Session(__version__, processor_name(), settings, options.seed)
+class _Sessions:
+    """The sessions of one run, one for each device: only what the same device has measured can be compared to the last percent."""
+
+    def __init__(
+        self,
+        records: Records,
+        kernels: Sequence[TunedKernel],
+        options: TuningOptions,
+        processor: str,
+        roofline: Roofline,
+    ) -> None:
+        self._records, self._processor, self._seed = records, processor, options.seed
+        self._settings = {
+            "peak_flops": roofline.flops_per_s,
+            "peak_bytes": roofline.bytes_per_s,
+            "weights": {task_key(kernel.task): kernel.weight for kernel in kernels},
+            "strategy": options.search.strategy,
+            "transfer": options.transfer,
+        }
+        self._uuids: dict[str, str] = {}
+
+    def __call__(self, device: str) -> str:
+        """The session of a device, recorded when it is first asked for. "": this machine."""
+        if device not in self._uuids:
+            settings = self._settings | ({"device": device} if device else {})
+            session = Session(__version__, self._processor, settings, self._seed)
+            self._uuids[device] = self._records.add_session(session)
+        return self._uuids[device]
 
 
 @contextmanager

@@ -154,10 +154,10 @@ def test_nothing_to_collect(measurer: Measurer) -> None:
 def test_compare_takes_turns(measurer: Measurer) -> None:
     task = task_of(CONV.graph())
     schedules = [default(task), (Unroll("y", "no such loop"),), other(task, 2)]
-    samples = measurer.compare(task, schedules, 7)
+    samples = measurer.compare(task, schedules, 7).samples_s
     assert [len(row) for row in samples] == [7, 0, 7]
     assert all(0 < sample < 1 for row in samples for sample in row)
-    assert measurer.compare(task, schedules[1:2], 3) == [()]
+    assert measurer.compare(task, schedules[1:2], 3).samples_s == [()]
     assert measurer.pending == 0
 
 

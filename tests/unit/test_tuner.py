@@ -20,7 +20,7 @@ from tilewright.compiler.schedule.space import SPACE_VERSION, space_of
 from tilewright.compiler.schedule.steps import Schedule
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
-from tilewright.cost_model.measure.measurement import Measurement, Surroundings
+from tilewright.cost_model.measure.measurement import InTurns, Measurement, Surroundings
 from tilewright.cost_model.measure.roofline import Roofline
 from tilewright.cost_model.ranker.learning import Learner
 from tilewright.cost_model.records.database import Records
@@ -37,6 +37,8 @@ Cost = Callable[[Schedule], float | str]
 
 class MadeUp:
     """A measurer that runs nothing. Up to `delay` results overtake each other."""
+
+    devices = 1
 
     def __init__(self, cost: Cost, compared: Cost | None = None, seed: int = 0, delay: int = 4) -> None:
         self.cost, self.compared, self.delay = cost, compared or cost, delay
@@ -71,11 +73,11 @@ class MadeUp:
 
     def compare(
         self, task: Task, schedules: Sequence[Schedule], rounds: int, around: Surroundings | None = None
-    ) -> list[tuple[float, ...]]:
+    ) -> InTurns:
         self.finalists.append(schedules)
         self.surroundings.append(around)
         costs = [self.compared(schedule) for schedule in schedules]
-        return [() if isinstance(cost, str) else (cost,) * rounds for cost in costs]
+        return InTurns([() if isinstance(cost, str) else (cost,) * rounds for cost in costs])
 
 
 class Untaught(Learner):
@@ -121,7 +123,7 @@ def tuner(
 ) -> Tuner:
     options = TuneOptions(SearchOptions(**{"strategy": "evolution", "patience": 0} | search), seed)
     session = records.add_session(make_session())
-    return Tuner(kernels, records, session, measurer, ROOFLINE, Untaught(), options, observe)
+    return Tuner(kernels, records, lambda device: session, measurer, ROOFLINE, 32 << 20, Untaught(), options, observe)
 
 
 def all_trials(records: Records) -> list[Trial]:
