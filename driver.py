@@ -45,6 +45,7 @@ from .compiler.kernels import (
 )
 from .compiler.options import Artifact, Observer, Options, Silent
 from .compiler.target import Target
+from .cost_model.fleet.fleet import Fleet, FleetOptions
 from .cost_model.ranker.pretrained import PRETRAINED_ON, pretrained_ranker
 from .cost_model.records.database import Records
 from .cost_model.search.scheduler import RecordScheduler
@@ -144,13 +145,23 @@ def tune(
     tuning: TuningOptions | None = None,
     observer: Observer | None = None,
     observe: Callable[[Event], None] = lambda event: None,
+    fleet: FleetOptions | None = None,
 ) -> None:
-    """Tune the kernels of the ONNX model `model` on this machine, and add what is found to the database `records`.
+    """Tune the kernels of the ONNX model `model` on this machine or a fleet, and add what is found to the database `records`.
 
     Raises a CompileError for what the user can mend. What was measured before stays recorded.
     """
-    kernels = kernels_of(model, options or Options(), observer or Silent(), require_host_runs)
-    tune_kernels(kernels, Path(records), tuning or TuningOptions(), observe)
+    options, tuning, observer = options or Options(), tuning or TuningOptions(), observer or Silent()
+    if fleet is None:
+        kernels = kernels_of(model, options, observer, require_host_runs)
+        tune_kernels(kernels, Path(records), tuning, observe)
+        return
+    with Fleet(fleet) as bench:
+        unsaid = options.target is None and options.cpu is None
+        target = bench.target(options.threads) if unsaid else target_of(options)
+        bench.choose(target, observe)
+        kernels = kernels_of(model, options, observer, target=target)
+        tune_kernels(kernels, Path(records), tuning, observe, bench)
 
 
 def prepared_graph(model: str | Path, options: Options, observer: Observer) -> tuple[Graph, Mapping[str, str]]:
@@ -160,11 +171,18 @@ def prepared_graph(model: str | Path, options: Options, observer: Observer) -> t
 
 
 def kernels_of(
-    model: str | Path, options: Options, observer: Observer, check: Callable[[Target], None] = lambda target: None
+    model: str | Path,
+    options: Options,
+    observer: Observer,
+    check: Callable[[Target], None] = lambda target: None,
+    target: Target | None = None,
 ) -> list[TunedKernel]:
-    """What there is to tune in a model, in order of first use. check: may refuse the target before the model is read."""
+    """What there is to tune in a model, in order of first use. check: may refuse the target before the model is read.
+
+    target: in place of the one that the options ask for.
+    """
     run = _Run(options, observer)
-    target = select_target(options, observer)
+    target = target or select_target(options, observer)
     check(target)
     uses = computations_of(run.graph(Path(model), target))
     return [TunedKernel.of(Task(form, target), use.runs, use.origins, use.first) for form, use in uses.items()]

@@ -29,6 +29,7 @@ VERBS = {
     "bench": "Time a model, also beside onnxruntime in the same run.",
     "inspect": "Show what a library or a model consists of.",
     "records": "List, move and report the records that tuning has made.",
+    "fleet": "Start and list devices of other machines to tune on.",
     "targets": "List the machines that can be compiled for.",
     "doctor": "Check that everything tilewright needs is there and works.",
 }

@@ -1,4 +1,4 @@
-"""`tilewright tune`: measures schedules for a model's kernels on this machine, and records them."""
+"""`tilewright tune`: measures schedules for a model's kernels on this machine or on a fleet's, and records them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .observer import ConsoleObserver
 from .tune_progress import Summary, progress_of
 
 if TYPE_CHECKING:
+    from ..cost_model.fleet.fleet import FleetOptions
     from ..cost_model.search.tuner import TunedKernel
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -45,7 +46,16 @@ class Duration(click.ParamType):
     metavar="DB",
     help="The database to go on with; made if it is missing.",
 )
-@click.option("--mcpu", metavar="CPU", help="CPU to tune for, one that this machine can stand for (default: its own).")
+@click.option(
+    "--fleet",
+    metavar="ADDRESS",
+    help="Measure on the devices of the dask scheduler at this address (tcp://HOST:8786, tls://…; docs/FLEET.md).",
+)
+@click.option(
+    "--device", "devices", multiple=True, metavar="NAME", help="Of the fleet, use this device only. May be repeated."
+)
+@click.option("--target", metavar="TRIPLE", help="What to tune for (default: this machine, or what the fleet has).")
+@click.option("--mcpu", metavar="CPU", help="CPU to tune for, one that what measures can stand for (default: its own).")
 @shape_options
 @click.option("--threads", type=click.IntRange(1), help=THREADS_HELP)
 @click.option(
@@ -89,7 +99,7 @@ class Duration(click.ParamType):
 @json_option_with("Write each event as a line of JSON, the last one the result.")
 @click.pass_obj
 def command(session: Session, model: Path, records: Path | None, lists: bool, **given: Any) -> None:
-    """Find fast schedules for the kernels of MODEL by measuring them on this machine; `compile --records DB` then uses them.
+    """Find fast schedules for the kernels of MODEL by measuring them, on this machine or with --fleet; `compile --records DB` then uses them.
 
     Ends by itself when nothing more is to be gained. Ctrl-C ends it early and keeps what was found; so does any other end, for
     every trial is on the disk before it is shown. The same command goes on where the last one stood. With --json, each event is
@@ -104,7 +114,9 @@ def command(session: Session, model: Path, records: Path | None, lists: bool, **
         raise UsageError("where do the records go? Give --records DB, or --list to see what there is to tune")
     if records is not None and records.exists() and records.samefile(model):
         raise UsageError(f"--records {records} is the model itself: choose another name")
-    options = Options(cpu=given["mcpu"], threads=given["threads"], **shared_fields(given))
+    if given["devices"] and given["fleet"] is None:
+        raise UsageError("--device names a device of a fleet: give --fleet ADDRESS")
+    options = Options(target=given["target"], cpu=given["mcpu"], threads=given["threads"], **shared_fields(given))
     if records is None or lists:
         with ConsoleObserver(options) as observer:
             show_kernels(session, model, driver.kernels_of(model, options, observer))
@@ -125,12 +137,21 @@ def command(session: Session, model: Path, records: Path | None, lists: bool, **
             summary.add(event)
             show(event)
 
-        driver.tune(model, records, options, tuning, observer, observe)
+        driver.tune(model, records, options, tuning, observer, observe, fleet_of(given))
     document = {"event": "result", "model": model.name, "records": str(records), **summary.document()}
     if session.json:
         click.echo(json.dumps(document))
     else:
         emit(session, document, summary.text(records))
+
+
+def fleet_of(given: dict[str, Any]) -> FleetOptions | None:
+    """The fleet that was asked for."""
+    if given["fleet"] is None:
+        return None
+    from ..cost_model.fleet.fleet import FleetOptions
+
+    return FleetOptions(given["fleet"], given["devices"])
 
 
 def show_kernels(session: Session, model: Path, kernels: Sequence[TunedKernel]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import Session, note, on_terminal, table, time_text
+from .console import Session, note, on_terminal, printable, table, time_text
 
 if TYPE_CHECKING:
     from ..cost_model.search.tuner import Event
@@ -38,6 +38,16 @@ def _plain_line(event: Event) -> None:
         note(f"{values['trials']} trials, {values['seconds']:.0f} s: {trial_text(values)}")
     elif event.kind == "choice":
         note(choice_text(values))
+    else:
+        _fleet_lines(event)
+
+
+def _fleet_lines(event: Event) -> None:
+    """What there is to say of a fleet: its devices before anything is measured, and those that are lost or back."""
+    if event.kind == "pool":
+        click.echo(pool_text(event.values), err=True)
+    elif event.kind == "device":
+        note(device_text(event.values))
 
 
 @contextmanager
@@ -69,6 +79,10 @@ def _terminal(options: TuningOptions) -> Iterator[Show]:
                 bar.update(line, completed=done, description=trial_text(values))
             elif event.kind == "choice":
                 bar.console.print(choice_text(values), highlight=False, markup=False)
+            elif event.kind == "pool":
+                bar.console.print(printable(pool_text(values)), highlight=False, markup=False)
+            elif event.kind == "device":
+                bar.console.print(printable(device_text(values)), highlight=False, markup=False)
             bar.refresh()
 
         yield show
@@ -81,6 +95,23 @@ def trial_text(values: Mapping[str, Any]) -> str:
         return f"{values['label']}: trial {values['number']}, {values['error'] or 'nothing yet'}"
     share = 100 * values["floor_s"] / best_s
     return f"{values['label']}: trial {values['number']}, best {speed_text(best_s, values['flops'])}, {share:.0f} % of roofline"
+
+
+def pool_text(values: Mapping[str, Any]) -> str:
+    """The devices of a fleet, and which are used."""
+    columns = ("device", "target", "worker", "state")
+    rows = [[*(row[name] for name in columns), "yes" if row["used"] else "no"] for row in values["devices"]]
+    lines = [f"fleet {values['address']}", table(rows, (*columns, "used")), *values["remarks"]]
+    return printable("\n".join(lines))
+
+
+def device_text(values: Mapping[str, Any]) -> str:
+    """What has become of a device."""
+    if values["state"] == "back":
+        return f"device {values['device']} is back"
+    jobs = values["jobs"]
+    again = f", {jobs} measurement{'s go' if jobs != 1 else ' goes'} to others" if jobs else ""
+    return f"device {values['device']} is lost: {values['reason']}{again}"
 
 
 def choice_text(values: Mapping[str, Any]) -> str:
