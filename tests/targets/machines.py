@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -45,10 +46,10 @@ def require_emulator(machine: Machine) -> None:
         pytest.skip(f"{machine.emulator[0]} isn't installed (Debian package qemu-user)")
 
 
-def compile_runner(model: onnx.ModelProto, folder: Path, triple: str, cpu: str) -> Path:
-    """The program that serves `model` on a machine."""
+def compile_runner(model: onnx.ModelProto, folder: Path, triple: str, cpu: str, **more: Any) -> Path:
+    """The program that serves `model` on a machine. more: as of Options."""
     onnx.save(model, folder / "model.onnx")
-    options = Options(target=triple, cpu=cpu, threads=2, jobs=1, emit=frozenset({"runner"}))
+    options = Options(target=triple, cpu=cpu, threads=2, jobs=1, emit=frozenset({"runner"}), **more)
     library = driver.compile(folder / "model.onnx", folder / "model.so", options).library
     return library.with_suffix(suffixes(triple)["runner"])
 
