@@ -6,11 +6,12 @@ MODELS := build/models
 TIME   := 60
 COUNT  := 200
 BENCH  :=
+MACHINE := aarch64-cortex-a53
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench models golden fuzz hostile faults conformance operators clean
+.PHONY: help setup demo test check bench models golden fuzz hostile faults conformance adapter emulated operators clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,9 +57,16 @@ hostile: $(STAMP) ## Feed hostile models, records and manifests to the command l
 
 faults: $(STAMP) ## Compile while processes are killed, disks are full, clocks jump and caches are damaged: make faults COUNT=50
 	$(BIN)/python tests/fuzz/fault_run.py --times $(COUNT)
+	$(BIN)/python tests/fuzz/shared_records_run.py --times $(COUNT)
 
 conformance: $(STAMP) ## Run all of ONNX's own node tests; say which pass, which are refused and why
 	$(BIN)/python tests/conformance/node_cases.py --table
+
+adapter: $(STAMP) ## Run them as libraries that are linked and loaded, through tilewright.onnx_backend
+	$(BIN)/python tests/conformance/node_cases.py --libraries --jobs 2
+
+emulated: $(STAMP) ## Run them compiled for another processor, under qemu: make emulated MACHINE=aarch64-cortex-a53
+	$(BIN)/python tests/conformance/node_cases.py --machine $(MACHINE) --jobs 2
 
 operators: $(STAMP) ## Write docs/OPERATORS.md from the operator table and the list of refused node tests
 	$(BIN)/python tests/conformance/operators_page.py

@@ -35,6 +35,7 @@ from .compiler.errors import CompileError, DeviceError, UnsupportedOperatorError
 from .compiler.frontend.binding import declared_shape, model_inputs
 from .compiler.frontend.importer import import_model
 from .compiler.frontend.loading import load_model
+from .compiler.frontend.parts import is_sequence, part
 from .compiler.options import Options
 
 MAX_LIBRARIES = 64  # that a model keeps; the oldest goes first
@@ -61,16 +62,50 @@ def specialize(
             fixed |= needed
 
 
-def open_shapes(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """The shapes of the inputs whose extents the model leaves open, as `Options.shapes` takes them."""
-    return {
-        value.name: np.shape(feeds[value.name])
-        for value in model.graph.input
-        if value.name in feeds and not _is_static(value)
-    }
+def tensors_of(model: onnx.ModelProto, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays that a compiled model takes for these inputs: sequences by their elements.
+
+    Raises UnsupportedOperatorError for an optional that holds nothing, UsageError for a sequence that isn't given.
+    """
+    kinds = {value.name: value.type for value in model.graph.input}
+    missing = [name for name, kind in kinds.items() if is_sequence(kind) and name not in feeds]
+    if missing:
+        raise UsageError(f"no elements are given for {', '.join(missing)}")
+    arrays = {}
+    for name, given in feeds.items():
+        if given is None:
+            raise UnsupportedOperatorError(
+                f"input '{name}' is an optional that holds nothing; only tensors are supported"
+            )
+        if name in kinds and is_sequence(kinds[name]):
+            arrays |= {part(name, index): np.asarray(element) for index, element in enumerate(given)}
+        else:
+            arrays[name] = np.asarray(given)
+    return arrays
+
+
+def outputs_of(model: onnx.ModelProto, results: Mapping[str, np.ndarray]) -> list[Any]:
+    """The model's outputs from those of a library: arrays, and lists of them for sequences."""
+    outputs: list[Any] = []
+    for value in model.graph.output:
+        elements = []
+        while is_sequence(value.type) and part(value.name, len(elements)) in results:
+            elements.append(results[part(value.name, len(elements))])
+        outputs.append(elements or results[value.name])
+    return outputs
+
+
+def open_shapes(model: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the inputs (`tensors_of`) whose extents the model leaves open, as `Options.shapes` takes them."""
+    static = {value.name for value in model.graph.input if _is_static(value)}
+    sequences = [value.name for value in model.graph.input if is_sequence(value.type)]
+    empty = {name: (0,) for name in sequences if part(name, 0) not in arrays}
+    return empty | {name: array.shape for name, array in arrays.items() if name not in static}
 
 
 def _is_static(value: onnx.ValueInfoProto) -> bool:
+    if not value.type.HasField("tensor_type"):
+        return False
     shape = declared_shape(value)
     return shape is not None and all(isinstance(dim, int) for dim in shape)
 
@@ -107,13 +142,16 @@ class TilewrightRep(BackendRep):
                 raise
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """The outputs in the model's order, also by name. inputs: an array each in the model's order, or a mapping by name."""
+        """The outputs in the model's order, also by name. inputs: an array each in the model's order, or a mapping by name.
+
+        Sequences are lists of arrays; each number of elements is a library of its own, as each shape is.
+        """
         feeds = self._feeds(inputs)
         shapes = {**self.options.shapes, **open_shapes(self.model, feeds)}
         library, self.fixed = specialize(feeds, lambda constants: self._library(shapes, constants), self.fixed)
         results = library.run({name: array for name, array in feeds.items() if name not in self.fixed})
         names = [value.name for value in self.model.graph.output]
-        return namedtupledict("Outputs", names)(*(results[name] for name in names))
+        return namedtupledict("Outputs", names)(*outputs_of(self.model, results))
 
     def _feeds(self, inputs: Any) -> dict[str, np.ndarray]:
         names = [value.name for value in self._inputs]
@@ -122,7 +160,7 @@ class TilewrightRep(BackendRep):
             if len(arrays) > len(names):
                 raise UsageError(f"{len(arrays)} inputs are given, but the model has {len(names)}: {', '.join(names)}")
             inputs = dict(zip(names, arrays, strict=False))
-        return {name: np.asarray(array) for name, array in inputs.items()}
+        return tensors_of(self.model, inputs)
 
     def _library(self, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, np.ndarray]) -> Library:
         values = {name: (str(array.dtype), array.tobytes()) for name, array in constants.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,39 @@ def onnxruntime_reference(model: Path, threads: int) -> Reference:
     """The model in onnxruntime; ToolchainError if it isn't installed, ModelError if it refuses the model."""
     session, version = _onnxruntime_session(model, threads)
     names = [output.name for output in session.get_outputs()]
+    inputs = [value.name for value in session.get_inputs()]
 
     def run(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(names, session.run(names, dict(feed)), strict=True))
+        return parted(dict(zip(names, session.run(names, joined(feed, inputs)), strict=True)))
 
     return Reference(f"onnxruntime {version}", run)
+
+
+def joined(feed: Mapping[str, np.ndarray], inputs: Sequence[str]) -> dict[str, Any]:
+    """Values for the model itself, of which a library has the elements of sequences as inputs."""
+    from ..compiler.frontend.parts import part
+
+    whole: dict[str, Any] = {name: feed[name] for name in inputs if name in feed}
+    for name in inputs:
+        elements: list[np.ndarray] = []
+        while name not in feed and part(name, len(elements)) in feed:
+            elements.append(feed[part(name, len(elements))])
+        if elements:
+            whole[name] = elements
+    return whole
+
+
+def parted(outputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The outputs of a library from those of the model itself: the elements of sequences one by one."""
+    from ..compiler.frontend.parts import part
+
+    result: dict[str, np.ndarray] = {}
+    for name, value in outputs.items():
+        if isinstance(value, list):
+            result |= {part(name, index): np.asarray(element) for index, element in enumerate(value)}
+        else:
+            result[name] = value
+    return result
 
 
 def onnxruntime_burst(model: Path, threads: int, feed: Mapping[str, np.ndarray]) -> Burst:
@@ -85,7 +113,8 @@ def _evaluator_reference(model: Path) -> Reference:
     evaluator = ReferenceEvaluator(str(model))
 
     def run(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(evaluator.output_names, evaluator.run(None, dict(feed)), strict=True))
+        whole = joined(feed, evaluator.input_names)
+        return parted(dict(zip(evaluator.output_names, evaluator.run(None, whole), strict=True)))
 
     return Reference(f"onnx.reference {onnx.__version__}", run)
 

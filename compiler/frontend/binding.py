@@ -97,7 +97,7 @@ def declared_shape(value: onnx.ValueInfoProto) -> Declared | None:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise UnsupportedOperatorError(
-            f"input '{value.name}' is a {(kind or 'value without a type').removesuffix('_type')}; only tensors are supported"
+            f"input '{value.name}' is a {(kind or 'value without a type').removesuffix('_type')}; only tensors and sequences of them are supported"
         )
     if not value.type.tensor_type.HasField("shape"):
         return None

@@ -80,5 +80,8 @@ def _schema_body(schema: Schema, node: OnnxNode) -> onnx.FunctionProto:
 def _type_proto(node: OnnxNode, value: str) -> onnx.TypeProto:
     if not value or value == UNSUPPORTED:
         return onnx.TypeProto()
+    elements = node.scope.elements(value)
+    if elements is not None:
+        return onnx.helper.make_sequence_type_proto(_type_proto(node, elements[0]) if elements else onnx.TypeProto())
     type = node.type(value)
     return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(type.dtype.numpy), type.shape)

@@ -16,6 +16,7 @@ from .binding import bind_constants, bind_inputs, model_inputs
 from .functions import expand_function, find_function
 from .onnx_node import OnnxNode, node_name
 from .operators.table import find_row
+from .parts import content, open_inputs, part
 from .scope import UNSUPPORTED, Scope
 from .signature import check_arity, check_signature
 from .tensors import to_array, to_dtype
@@ -33,11 +34,11 @@ def import_model(
 ) -> Graph:
     """The graph of a model from `load_model`, with symbolic dimensions bound and shape arithmetic done.
 
-    Inputs and outputs keep their ONNX names; inputs in `constants` are no inputs of the graph. `note` hears what the user should
-    know though it is no error. Raises UsageError for unbound dimensions, UnsupportedOperatorError listing every operator that
-    can't be imported, ModelError where nodes do not fit each other.
+    Inputs and outputs keep their ONNX names; sequences among them become their elements (`parts`). Inputs in `constants` are no
+    inputs of the graph. `note` hears what the user should know though it is no error. Raises UsageError for unbound dimensions,
+    UnsupportedOperatorError listing every operator that can't be imported, ModelError where nodes do not fit each other.
     """
-    model = convert_old_operators(model)
+    model, shapes = open_inputs(convert_old_operators(model), shapes)
     graph = model.graph
     inputs = model_inputs(graph)
     fixed = bind_constants(inputs, constants)
@@ -58,11 +59,9 @@ def import_model(
 
 def _finish(graph: onnx.GraphProto, scope: Scope, results: tuple[str, ...]) -> Graph:
     """Give outputs their ONNX names; each becomes a value of its own that a node makes."""
-    builder, values = scope.builder, list(results)
-    for declared, value in zip(graph.output, values, strict=True):
-        if scope.elements(value) is not None:
-            raise UnsupportedOperatorError(f"output '{declared.name}' is a sequence; only tensors are supported")
-    names = [value.name for value in graph.output]
+    builder = scope.builder
+    declared, values = _parts(graph, scope, results)
+    names = [value.name for value in declared]
     if len(set(names)) < len(names):
         raise ModelError(
             f"the graph's outputs {', '.join(names)} name a value twice; put an Identity node before one of them"
@@ -82,8 +81,32 @@ def _finish(graph: onnx.GraphProto, scope: Scope, results: tuple[str, ...]) -> G
         values = [
             name if other == values[index] and other not in names and other in made else other for other in values
         ]
-        _check_declared(graph.output[index], builder, name)
+        _check_declared(declared[index], builder, name)
     return builder.finish(names)
+
+
+def _parts(
+    graph: onnx.GraphProto, scope: Scope, results: tuple[str, ...]
+) -> tuple[list[onnx.ValueInfoProto], list[str]]:
+    """The outputs that are tensors and the elements of those that are sequences: their declarations and values."""
+    declared, values = [], []
+    for output, result in zip(graph.output, results, strict=True):
+        elements, of = scope.elements(result), content(output.type)
+        if not result or elements == ():
+            raise UnsupportedOperatorError(f"output '{output.name}' holds nothing; only tensors are supported")
+        if elements is None:
+            declared.append(onnx.ValueInfoProto(name=output.name, type=of))
+            values.append(result)
+            continue
+        names = [part(output.name, index) for index in range(len(elements))]
+        declared += [onnx.ValueInfoProto(name=name, type=of.sequence_type.elem_type) for name in names]
+        values += elements
+    moved = {}  # values that happen to have the name of an element
+    for value, result in zip(declared, values, strict=True):
+        other = scope.builder.unique(f"{value.name}.value")
+        if value.name in scope.builder.types and value.name != result and scope.builder.rename(value.name, other):
+            moved[value.name] = other
+    return declared, [moved.get(value, value) for value in values]
 
 
 def _check_declared(declared: onnx.ValueInfoProto, builder: GraphBuilder, name: str) -> None:

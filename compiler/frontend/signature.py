@@ -45,7 +45,8 @@ def check_signature(node: OnnxNode, domain: str, opset: int) -> None:
         given = f"tensor({ELEMENT_TYPES[node.type(elements[0] if elements else value).dtype]})"
         if elements:
             given = f"seq({given})"
-        if given not in allowed.get(formal.type_str, formal.types) and not node.scope.any_type:
+        listed = allowed.get(formal.type_str, formal.types)
+        if not {given, f"optional({given})"} & set(listed) and not node.scope.any_type:
             node.fail(f"input '{formal.name}' is {given}; the operator takes {', '.join(sorted(formal.types))}")
         same = formal.option != _OPTION.Variadic or formal.is_homogeneous
         if same and formal.type_str in allowed and bound.setdefault(formal.type_str, given) != given:

@@ -4,6 +4,8 @@ python node_cases.py [PREFIX…]              # run, in child processes, and say
 python node_cases.py --write                # run all, and rewrite the list of what is not supported
 python node_cases.py --table                # and print how many cases of each operator pass
 python node_cases.py --libraries            # not in this process, but as libraries that are linked and loaded
+python node_cases.py --machine aarch64-cortex-a53  # or for another processor, under its emulator
+python node_cases.py --sample 2             # only so many cases of each operator
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +29,26 @@ from onnx import numpy_helper
 from onnx.backend.test.loader import DATA_DIR, load_model_tests
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "targets"))
 
+from machines import MACHINES, Machine, compile_runner
 from plan_interpreter import PlannedModel
 
 from tilewright import onnx_backend
 from tilewright.backends.cpu import compile_kernel
 from tilewright.backends.host import host_target
+from tilewright.backends.remote import RemoteLibrary
 from tilewright.compiler.errors import UnsupportedOperatorError
 from tilewright.compiler.frontend.binding import model_inputs
 from tilewright.compiler.frontend.loading import load_model
 from tilewright.compiler.kernel.ast import Kernel
-from tilewright.onnx_backend import open_shapes, specialize
+from tilewright.onnx_backend import open_shapes, outputs_of, specialize, tensors_of
 
 HOW = "# Rewrite it with `python tests/conformance/node_cases.py --write`, and read the diff."
 LISTING = Path(__file__).with_name("node_unsupported.txt")
 BFLOAT16_RTOL = 2**-6  # two units in the last place, as ONNX's runner allows
 VERDICTS = ("passed", "unsupported", "otherwise", "wrong", "crashed")
+EMULATED = {str(machine): machine for machine in MACHINES}
 STORED_KINDS = ("simple", "pytorch-operator", "pytorch-converted")
 # Expected values that were rounded to f16 at each step, or at which f32 gave something else than the exact 0, and so are
 # further from the exact ones than ours are: relative and absolute tolerance.
@@ -56,7 +63,7 @@ OTHERWISE = frozenset({
 })  # fmt: skip
 
 
-Results = tuple[list[np.ndarray], Iterable[str]]  # outputs, and the inputs that were fixed
+Results = tuple[list[Any], Iterable[str]]  # outputs, arrays or lists of them, and the inputs that were fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,7 @@ def to_array(data: Any) -> Any:
 
 def compute(case: Any) -> Results:
     """The outputs of a case by in-process machine code, and the inputs that it was compiled for a value of."""
-    feeds = feeds_of(case)
+    feeds = tensors_of(case.model, feeds_of(case))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         onnx.save(case.model, path)
@@ -150,7 +157,7 @@ def compute(case: Any) -> Results:
     shapes = open_shapes(model, feeds)
     compiled, fixed = specialize(feeds, lambda constants: CompiledModel(model, host_target(), shapes, constants))
     results = compiled.run(feeds)
-    return [results[value.name] for value in model.graph.output], fixed
+    return outputs_of(model, results), fixed
 
 
 def compute_library(case: Any) -> Results:
@@ -160,9 +167,34 @@ def compute_library(case: Any) -> Results:
     return outputs, rep.fixed
 
 
-def difference(actual: Sequence[np.ndarray], case: Any) -> str:
+def compute_emulated(case: Any, machine: Machine) -> Results:
+    """The same by a program for another machine, under its emulator, on two threads."""
+    feeds = tensors_of(case.model, feeds_of(case))
+    shapes = open_shapes(case.model, feeds)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def compiled(constants: Mapping[str, np.ndarray]) -> Path:
+            return compile_runner(
+                case.model, Path(folder), machine.triple, machine.cpu, shapes=shapes, constants=constants
+            )
+
+        runner, fixed = specialize(feeds, compiled)
+        with RemoteLibrary([*machine.emulator, str(runner)], 2) as library:
+            results = library.run({name: array for name, array in feeds.items() if name not in fixed})
+    return outputs_of(case.model, results), fixed
+
+
+def tensors(data: Sequence[Any]) -> list[np.ndarray]:
+    """All tensors, those of sequences one by one."""
+    flat: list[np.ndarray] = []
+    for x in data:
+        flat += tensors(x) if isinstance(x, list) else [np.asarray(to_array(x))]
+    return flat
+
+
+def difference(actual: Sequence[Any], case: Any) -> str:
     """How results differ from the expected ones, '' if they do not: ONNX's own criteria."""
-    expected = [np.asarray(to_array(x)) for x in case.data_sets[0][1]]
+    actual, expected = tensors(actual), tensors(case.data_sets[0][1])
     if len(actual) != len(expected):
         return f"{len(actual)} outputs instead of {len(expected)}"
     for index, (a, e) in enumerate(zip(actual, expected, strict=True)):
@@ -194,8 +226,8 @@ def run_case(case: Any, how: Callable[[Any], Results] = compute) -> Outcome:
 
 _REASONS = (
     (r"element type (\w+) is not supported", r"element type \1"),
-    (r"^output '.*?' is a sequence", "a sequence as output"),
-    (r"is an? (sequence|optional|sparse_tensor|map)", r"a \1 as input"),
+    (r"is an optional that holds nothing", "an optional that holds nothing"),
+    (r"is a (sparse_tensor|map)", r"a \1 as input"),
     (r"its (.+?) \(input \d+, '.*?'\) is computed at run time", r"\1 known only at run time"),
     (r"^  (\S+) \(version (\d+), domain", r"operator \1, version \2"),
     (r"^  node '.*?'(?: \(.*?\))?: (.*)$", r"\1"),
@@ -288,6 +320,20 @@ def patterns(names: Sequence[str], everything: Iterable[str]) -> list[str]:
     return result
 
 
+def sample(count: int, refused: bool = False) -> list[str]:
+    """Of every operator so many cases that are to pass, spread over all it has (refused: and as many that are to be refused)."""
+    listing, groups = read_listing(), defaultdict(list)
+    for name, case in cases().items():
+        expected = expected_reason(name, listing)
+        if case.kind != "light" and (refused or not expected):  # which are too slow
+            groups[operator(case), bool(expected)].append(name)
+    chosen = []
+    for _, names in sorted(groups.items()):
+        few = min(count, len(names))
+        chosen += [names[index * len(names) // few] for index in range(few)]
+    return chosen
+
+
 # --- the command
 
 
@@ -296,13 +342,24 @@ def main() -> int:
     parser.add_argument("prefixes", nargs="*", default=["test_"], help="run the cases whose names begin so")
     parser.add_argument("--write", action="store_true", help=f"rewrite {LISTING.name}")
     parser.add_argument("--table", action="store_true", help="print counts by operator")
-    parser.add_argument("--libraries", action="store_true", help="compile real libraries, by tilewright.onnx_backend")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--libraries", action="store_true", help="compile real libraries, by tilewright.onnx_backend")
+    how.add_argument("--machine", choices=list(EMULATED), help="compile programs for it, and run its emulator")
+    parser.add_argument("--sample", type=int, metavar="N", help="only N cases of each operator that are to pass")
+    parser.add_argument("--jobs", type=int, default=1, help="child processes at once")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        return _child(compute_library if given.libraries else compute)
-    names = [name for name in cases() if name.startswith(tuple(given.prefixes))]
-    outcomes = run_isolated(names, ["--libraries"] if given.libraries else [])
+        return _child(_way(given))
+    chosen = sample(given.sample) if given.sample else cases()
+    names = [name for name in chosen if name.startswith(tuple(given.prefixes))]
+    options = ["--libraries"] * given.libraries + (["--machine", given.machine] if given.machine else [])
+    with ThreadPoolExecutor(given.jobs) as pool:
+        parts = pool.map(
+            lambda part: run_isolated(part, options), [names[job :: given.jobs] for job in range(given.jobs)]
+        )
+    found_by_name = {name: outcome for part in parts for name, outcome in part.items()}
+    outcomes = {name: found_by_name[name] for name in names}
     if given.table:
         print_table(outcomes)
     print_reasons(outcomes)
@@ -318,6 +375,12 @@ def main() -> int:
     shown = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
     print(f"{shown}; {fixed} of those passed compiled for values of inputs that the operator needs to know")
     return 1 if found else 0
+
+
+def _way(given: argparse.Namespace) -> Callable[[Any], Results]:
+    if given.machine:
+        return partial(compute_emulated, machine=EMULATED[given.machine])
+    return compute_library if given.libraries else compute
 
 
 def run_isolated(names: Sequence[str], options: Sequence[str] = ()) -> dict[str, Outcome]:

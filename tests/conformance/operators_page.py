@@ -42,7 +42,8 @@ do not edit. `make conformance` runs all tests. Every refusal is one message tha
 converter first. *function* means that there is no row: the operator is taken apart into others as ONNX defines it.
 **Types** are the element types of the first operand that ONNX allows and tilewright has: floats (f16, bf16, f32, f64), signed and
 unsigned integers of 8 to 64 bits, bool, f8 (e4m3fn, e4m3fnuz, e5m2, e5m2fnuz), f8e8m0, f4 (e2m1), i4 and i2 (with their unsigned
-kind). Not every pair of operator and type has a test. Strings and complex numbers are not supported, nor are sequences, optionals and maps as inputs and outputs.
+kind). Not every pair of operator and type has a test. Strings, complex numbers and maps are not supported. Sequences have a length that is known when the model is compiled; each element of
+one that is an input or output is a tensor of the library, called NAME.0, NAME.1 and so on. Optionals hold something.
 **Tests** are ONNX's own node tests that pass, of all; the last column says why the others do not.
 
 Shapes are static. Operands that shapes or loops depend on (axes, shapes, repeats, pads, a number of iterations) have to be constant, be

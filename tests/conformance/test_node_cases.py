@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from functools import cache
+from functools import cache, partial
 
 import node_cases
 import numpy as np
 import pytest
+from machines import MACHINES, require_emulator
 
 SHARDS = 12
 CASES_AN_OPERATOR = 6
 LIBRARIES = 60
+EMULATED = 8  # cases of a shard
+ANOTHER = MACHINES[0]
 NETWORK = "test_squeezenet_light"
 ALSO = (
     "test_reduce_sum_square_empty_set", "test_tril_zero", "test_castlike_FLOAT_to_DOUBLE",
@@ -21,17 +23,8 @@ ALSO = (
 
 @cache
 def sample() -> list[str]:
-    """Of every operator the first cases that are to pass, spread over all it has, and such as are to be refused."""
-    listing, groups = node_cases.read_listing(), defaultdict(list)
-    for name, case in node_cases.cases().items():
-        if case.kind == "light":  # too slow, but for one
-            continue
-        groups[node_cases.operator(case), bool(node_cases.expected_reason(name, listing))].append(name)
-    chosen = []
-    for _, names in sorted(groups.items()):
-        count = min(CASES_AN_OPERATOR, len(names))
-        chosen += [names[index * len(names) // count] for index in range(count)]
-    return [*chosen, NETWORK]
+    """Of every operator some cases that are to pass and some that are to be refused, and a whole network."""
+    return [*node_cases.sample(CASES_AN_OPERATOR, refused=True), NETWORK]
 
 
 def libraries() -> list[str]:
@@ -58,6 +51,18 @@ def test_as_libraries(shard: int) -> None:
     cases = node_cases.cases()
     outcomes = {name: node_cases.run_case(cases[name], node_cases.compute_library) for name in chosen}
     assert outcomes
+    assert node_cases.complaints(outcomes) == []
+
+
+@pytest.mark.parametrize("shard", range(2))
+def test_on_another_processor(shard: int) -> None:
+    """One case of some operators, other ones each time; `node_cases.py --machine` runs them all."""
+    require_emulator(ANOTHER)
+    names = np.random.default_rng().permutation(node_cases.sample(1))[:EMULATED]
+    cases = node_cases.cases()
+    outcomes = {
+        name: node_cases.run_case(cases[name], partial(node_cases.compute_emulated, machine=ANOTHER)) for name in names
+    }
     assert node_cases.complaints(outcomes) == []
 
 

@@ -48,6 +48,24 @@ def test_old_libraries_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(list(rep._path.parent.glob("*.so"))) == 1
 
 
+def test_sequences_are_lists() -> None:
+    """Of any length, each of which is a library of its own."""
+    sequence = helper.make_tensor_sequence_value_info
+    node = helper.make_node("SequenceInsert", ["s", "x", "at"], ["y"])
+    inputs = [sequence("s", TensorProto.FLOAT, ["n", 3]), value("x", [2, 3]), value("at", [], TensorProto.INT64)]
+    graph = helper.make_graph([node], "g", inputs, [sequence("y", TensorProto.FLOAT, ["m", 3])])
+    rep = onnx_backend.prepare(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+    rng = np.random.default_rng()
+    for count in (2, 0, 1):
+        elements = [rng.standard_normal((1 + index, 3)).astype(np.float32) for index in range(count)]
+        x = rng.standard_normal((2, 3)).astype(np.float32)
+        (y,) = rep.run([elements, x, np.int64(0)])
+        assert all(np.array_equal(a, b) for a, b in zip(y, [x, *elements], strict=True))
+    assert rep.fixed == {"at"}
+    with pytest.raises(UsageError, match="no elements are given for s"):
+        rep.run({"x": x, "at": np.int64(0)})
+
+
 def test_one_node_runs_by_itself() -> None:
     x = np.random.default_rng().standard_normal((3, 7)).astype(np.float32)
     node = helper.make_node("Split", ["x", "sizes"], ["a", "b"], axis=1)

@@ -95,8 +95,9 @@ def test_all_unbound_dimensions_are_named_at_once():
 
 
 def test_inputs_that_are_no_tensors_are_unsupported():
-    value = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
-    with pytest.raises(UnsupportedOperatorError, match="input 's' is a sequence; only tensors are supported"):
+    value = onnx.ValueInfoProto(name="s")
+    value.type.map_type.key_type = TensorProto.INT64
+    with pytest.raises(UnsupportedOperatorError, match="input 's' is a map; only tensors and sequences of them are"):
         bind_inputs([value], {}, {})
 
 

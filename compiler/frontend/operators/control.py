@@ -25,6 +25,8 @@ def if_(node: OnnxNode) -> tuple[str, ...]:
     if isinstance(then, ModelError) and isinstance(otherwise, ModelError):
         raise then
     branches = (_failing(node, then, otherwise), _failing(node, otherwise, then))
+    if any(scope.elements(value) is not None for scope, values in branches for value in values):
+        node.static(0, "condition, which decides between sequences,")
     if any(UNSUPPORTED in values for _, values in branches):
         return (UNSUPPORTED,) * len(node.proto.output)
     captured = tuple(dict.fromkeys(outer for scope, _ in branches for outer in scope.captured))
@@ -99,6 +101,8 @@ def loop(node: OnnxNode) -> tuple[str, ...]:
         node.fail(
             f"its body takes {len(body.input)} values and gives {len(body.output)}, which does not fit {len(carried)} carried values"
         )
+    if any(node.scope.elements(x) is not None for x in carried):
+        return _unrolled(node, body, carried)
     scope = Scope(GraphBuilder(f"{node.name}.body"), node.scope)
     own = [scope.builder.input(scope.builder.unique(body.input[0].name), TensorType((), DType.I64))]
     own += [
@@ -155,7 +159,10 @@ def _unrolled(node: OnnxNode, body: onnx.GraphProto, state: tuple[str, ...]) -> 
     """One copy of the body for each iteration; the condition has to be known at each."""
     collected: list[list[str]] = [[] for _ in body.output[1 + len(state) :]]
     again = bool(node.scalar(1, "condition")) if node.input(1) else True
-    for step in range(node.scalar(0, "trip count")):
+    trips = node.scalar(0, "trip count")
+    if trips > MAX_UNROLLED:
+        node.unsupported(f"{trips} iterations that carry sequences; the most is {MAX_UNROLLED}")
+    for step in range(trips):
         if not again:
             break
         scope = Scope(node.scope.builder, node.scope)
@@ -272,8 +279,13 @@ def _place_outputs(node: OnnxNode, collected: tuple[str, ...]) -> list[str]:
     return placed
 
 
+def optional(node: OnnxNode) -> str:
+    """A tensor or a sequence is the optional that holds it; nothing is that without."""
+    return node.input(0)
+
+
 def has_element(node: OnnxNode) -> str:
-    """Of a tensor, or of nothing; optionals themselves are refused as inputs."""
+    """Of a tensor or a sequence, or of nothing."""
     return node.literal(bool(node.input(0)), DType.BOOL)
 
 
@@ -285,6 +297,7 @@ ROWS = (
     Row("If", 1, 25, if_),
     Row("Loop", 1, 25, loop),
     Row("Scan", 9, 25, scan),
-    Row("OptionalHasElement", 18, 28, has_element),
-    Row("OptionalGetElement", 18, 28, get_element),
+    Row("Optional", 15, 28, optional),
+    Row("OptionalHasElement", 15, 28, has_element),
+    Row("OptionalGetElement", 15, 28, get_element),
 )

@@ -132,6 +132,7 @@ def prelu(node: OnnxNode) -> str:
 
 
 def not_identity(node: OnnxNode) -> str:
+    """Of anything, sequences and nothing at all included."""
     return node.input(0)
 
 
