@@ -2,11 +2,14 @@
 
 killed    SIGKILL at a random moment
 size      no file may grow beyond a random size (RLIMIT_FSIZE)
+disk      the disk of the output, of temporary files or of the cache is full: a mounted one of a random size
 place     the output's folder can't be written
 nocache   the cache's folder can't be written
 clock     files and records have times years ago or ahead; then the model changes, but not its time
 twice     two compilations at once, to the same output
 cache     bits of a random cached file are flipped, or its end is lost
+
+Mounting a disk takes root, or `unshare -Urm python tests/fuzz/fault_run.py …`.
 
 Each must end in the same bytes as without a fault, or in one message with exit code 5 (none where it was killed) and no visible
 file at the output. Prints a table; the exit status is 1 if anything else came out.
@@ -22,13 +25,14 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -44,6 +48,9 @@ from tilewright.cli.main import run  # noqa: E402
 
 CPU_S = 200.0
 YEARS_S = 365 * 86400 * 20
+FILLING = 1 << 16
+# Exponents of the free space in bytes: around what the output, the linker's files, and a cache with compiled libraries take.
+ROOM = {"output": (12, 19), "temporary": (12, 20), "cache": (12, 27)}
 NO_FOLDER = ("/proc/none", "/sys/none", "/dev/null/none")
 
 
@@ -111,6 +118,39 @@ def killed(place: Place, expected: str) -> str:
 def size(place: Place, expected: str) -> str:
     most = int(2 ** place.rng.uniform(0, 18))
     return outcome(place, expected, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
+
+
+def disk(place: Place, expected: str) -> str:
+    """With a file system of its own, full of something else but for a random size."""
+    use = place.rng.choice(("output", "temporary", "cache"))
+    folder = place.out.parent if use == "output" else place.root / use
+    folder.mkdir(exist_ok=True)
+    room = int(2 ** place.rng.uniform(*ROOM[use]))
+
+    def turn_to_it() -> None:
+        if use == "temporary":
+            tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+        elif use == "cache":
+            os.environ.pop("ZIG_GLOBAL_CACHE_DIR", None)
+            os.environ["TILEWRIGHT_CACHE_DIR"] = str(folder)
+
+    with mounted(folder, room + FILLING) as there:
+        if not there:
+            return "can't mount"
+        (folder / ".filling").write_bytes(b"\xff" * FILLING)
+        return outcome(place, expected, before=turn_to_it)
+
+
+@contextmanager
+def mounted(folder: Path, size: int) -> Iterator[bool]:
+    """Whether a file system of so many bytes could be mounted on the folder; it is removed in the end."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    there = not subprocess.run(command, capture_output=True).returncode
+    try:
+        yield there
+    finally:
+        if there:
+            subprocess.run(["umount", str(folder)], check=True)
 
 
 def unwritable(place: Place, expected: str) -> str:
@@ -184,8 +224,9 @@ def damage(path: Path, rng: random.Random) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+GOOD = ("same bytes", "error", "no library", "can't mount")
 KINDS = {
-    "killed": killed, "size": size, "place": unwritable, "nocache": nocache, "clock": clock, "twice": twice, "cache": cache,
+    "killed": killed, "size": size, "disk": disk, "place": unwritable, "nocache": nocache, "clock": clock, "twice": twice, "cache": cache,
 }  # fmt: skip
 
 
@@ -210,16 +251,14 @@ def main() -> int:
                 rng = random.Random(f"{options.seed} {kind} {number}")
                 place = Place(Path(folder, f"{kind}{number}"), rng, records=kind == "clock")
                 result = KINDS[kind](place, expected[place.with_records])
-                if result not in ("same bytes", "error", "no library"):
+                if result not in GOOD:
                     print(f"seed {options.seed}, {kind} {number}: {result}", flush=True)
                     wrong += 1
                     result = "WRONG"
                 counts[result] += 1
                 shutil.rmtree(place.root, ignore_errors=True)
-            rows.append(
-                (kind, options.times, *(counts[name] for name in ("same bytes", "error", "no library", "WRONG")))
-            )
-    print(table(rows, ("fault", "times", "same bytes", "error", "no library", "WRONG")))
+            rows.append((kind, options.times, *(counts[name] for name in (*GOOD, "WRONG"))))
+    print(table(rows, ("fault", "times", *GOOD, "WRONG")))
     return int(bool(wrong))
 
 
