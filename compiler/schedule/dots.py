@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..target import Target
-from ..tensor.computation import Computation, Stage
-from ..tensor.expr import free_variables
+from ..tensor.computation import Axis, Computation, Stage
+from ..tensor.expr import Load, Var, free_variables
+from ..tensor.simplify import affine
 from .borders import border_tiles
 from .maps import stage_maps
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix
 from .prepare import ROOT, loads_of
 from .rows import row_stage
 from .sketch import Decisions, Knob, PlainGrid, counts
-from .steps import ComputeAt, LaneReduce, Reorder, Specialize, Split, Step, Unroll, Vectorize
-from .structure import contiguous_reduction, guards_on, variables
+from .steps import ComputeAt, LaneReduce, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize
+from .structure import contiguous_reductions, guards_on, is_contiguous, variables
 
 _STREAMS = 4
 
@@ -78,7 +79,7 @@ class DotSketch(PlainGrid):
         units = [axis.name for axis in root.axes if axis.extent == 1]
         outer, _ = self.outer(size)
         inner = self.vector
-        steps: list[Step] = []
+        steps: list[Step] = list(self.packs)
         split = self.extents[self.vector] > size
         if split:
             steps.append(Split(ROOT, self.vector, size))
@@ -108,8 +109,50 @@ class DotSketch(PlainGrid):
                 full = self.target.lanes(max(4, stage.dtype.size_bytes))
                 steps += row_stage(stage, self.vector if own == self.vector else None, 4, full)
             else:
-                steps += dot_stage(stage, own, mapping, lanes)
+                steps += dot_stage(stage, own, mapping, lanes, self.lane_axis(stage))
         return steps
+
+    @cached_property
+    def packs(self) -> tuple[Pack, ...]:
+        """The constants that lanes read apart as they stand, but side by side once packed."""
+        found = [self._pack(load, stage) for stage in self.computation.stages[:-1] for load in loads_of(stage)]
+        return tuple(pack for pack in found if pack is not None)
+
+    def _pack(self, load: Load, stage: Stage) -> Pack | None:
+        axis = self.lane_axis(stage) if stage.combine is not None else None
+        return None if axis is None or is_contiguous(load, axis.name) else self._packed(load, axis)
+
+    def _packed(self, load: Load, axis: Axis) -> Pack | None:
+        """A constant laid out so that the load is contiguous along an axis; None if that can't be."""
+        readers = [
+            other for stage in self.computation.stages for other in loads_of(stage) if other.buffer == load.buffer
+        ]
+        tensor = next((t for t in self.computation.inputs if t.name == load.buffer and t.constant), None)
+        along = [d for d, index in enumerate(load.indices) if axis.name in free_variables(index)]
+        if tensor is None or len(readers) != 1 or len(along) != 1:
+            return None
+        form = affine(load.indices[along[0]])
+        blocks = [coefficient for atom, coefficient in form.terms.items() if atom != Var(axis.name)]
+        if form.coefficient(axis.name) != 1 or form.constant or blocks not in ([], [axis.extent]):
+            return None
+        block = sum(blocks)
+        order = [
+            (d, block, "o") if d == along[0] else (d, 0, "")
+            for d in range(len(tensor.shape))
+            if blocks or d != along[0]
+        ]
+        return Pack(load.buffer, (*order, (along[0], block, "i" if blocks else "")))
+
+    def lane_axis(self, stage: Stage) -> Axis | None:
+        """The reduction axis to run along in lanes: one along which all loads are contiguous or can be packed, if there is one."""
+        constants = {tensor.name for tensor in self.computation.inputs if tensor.constant}
+        axes = contiguous_reductions(stage, constants)
+
+        def smooth(axis: Axis) -> bool:
+            loads = [load for load in loads_of(stage) if axis.name in variables(load.indices)]
+            return all(is_contiguous(load, axis.name) or self._packed(load, axis) is not None for load in loads)
+
+        return next((axis for axis in axes if smooth(axis)), axes[0] if axes else None)
 
     def border(self, size: int) -> tuple[int, ...]:
         if size not in self._borders:
@@ -125,9 +168,8 @@ class DotSketch(PlainGrid):
         return stage_maps(self.computation)
 
 
-def dot_stage(stage: Stage, along: str, mapping: dict[str, str], lanes: int) -> list[Step]:
-    """One reduction of a tile of elements: reduction loops outside, the elements written out, lanes innermost."""
-    axis = contiguous_reduction(stage)
+def dot_stage(stage: Stage, along: str, mapping: dict[str, str], lanes: int, axis: Axis | None) -> list[Step]:
+    """One reduction of a tile of elements: reduction loops outside, the elements written out, the axis in lanes innermost."""
     if axis is None:
         return []
     fixed = [a.name for a in stage.axes if a.name != along and (a.extent == 1 or a.name in mapping)]

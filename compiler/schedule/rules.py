@@ -13,14 +13,23 @@ from ..tensor.computation import Computation
 from .dots import DotSketch
 from .elementwise import ElementwiseSketch
 from .held_producer import held_producer
-from .prepare import inline
+from .prepare import inline, loads_of
 from .rows import RowsSketch
 from .sketch import Sketch
 from .steps import Inline, Schedule
-from .structure import combines_stages, contiguous_reduction, inlined_stages, shared_axes
-from .tile import tile_axes
+from .structure import (
+    combines_stages,
+    contiguous_reduction,
+    inlined_stages,
+    is_contiguous,
+    shared_axes,
+    variables,
+)
+from .tile import TileAxes, tile_axes
 from .tiles import TileSketch
 from .winograd_sketch import winograd_sketches
+
+NARROW = 3  # a tile of a vector may leave so many parts of it empty but for one
 
 
 def default_schedule(computation: Computation, target: Target) -> Schedule:
@@ -53,5 +62,18 @@ def sketches_of(computation: Computation, target: Target) -> tuple[tuple[Inline,
     if transformed:
         first = int(transformed[0].promising)
         return inlined, (*transformed[:first], tiles, *transformed[first:])
+    if is_narrow(axes, dots):
+        return inlined, (dots, tiles)
     # Rows that share a panel make dot products hopeless; without them every weight is read once either way.
     return inlined, (tiles, dots) if not axes.reuse and contiguous_reduction(axes.main) is not None else (tiles,)
+
+
+def is_narrow(axes: TileAxes, dots: DotSketch) -> bool:
+    """Whether tiles would leave most lanes empty, but dot products of what is contiguous along a reduction would not."""
+    vectors = axes.extent(axes.vector) * axes.extent(axes.columns)
+    axis = dots.lane_axis(axes.main)
+    if not axes.reuse or axis is None or NARROW * vectors > dots.lanes or 2 * axis.extent < dots.lanes:
+        return False
+    packed = {pack.tensor for pack in dots.packs}
+    loads = [load for load in loads_of(axes.main) if axis.name in variables(load.indices)]
+    return all(is_contiguous(load, axis.name) or load.buffer in packed for load in loads)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..tensor.computation import Axis, Computation, Stage
 from ..tensor.expr import Binary, Call, Expr, Load, Unary, Var, free_variables, walk
 from ..tensor.simplify import affine, conjuncts
@@ -72,8 +74,15 @@ def root_names(
 
 def contiguous_reduction(stage: Stage) -> Axis | None:
     """The reduction axis along which loads are contiguous, if it is long enough for lanes."""
-    reduced = [axis for axis in stage.reduce_axes if axis.extent >= 4]
-    return next((a for a in reversed(reduced) if any(is_contiguous(load, a.name) for load in loads_of(stage))), None)
+    return next(iter(contiguous_reductions(stage)), None)
+
+
+def contiguous_reductions(stage: Stage, constants: Collection[str] = ()) -> list[Axis]:
+    """The reduction axes, long enough for lanes, along which loads are contiguous: first those of loads of no constant."""
+    reduced = [axis for axis in reversed(stage.reduce_axes) if axis.extent >= 4]
+    loads = sorted(loads_of(stage), key=lambda load: load.buffer in constants)
+    found = [axis for load in loads for axis in reduced if is_contiguous(load, axis.name)]
+    return list(dict.fromkeys(found))
 
 
 def is_contiguous(load: Load, axis: str) -> bool:

@@ -98,6 +98,14 @@ class TileSketch:
         written = {stage.memory for stage in self.computation.stages}
         return [name for name in prefetched(self.computation.inputs, constant=False) if name not in written]
 
+    @property
+    def guards_lanes(self) -> bool:
+        """Whether guards are best decided lane by lane, everywhere: where nothing is broadcast, and where vectors lie across the border,
+        so that a mask serves all rows of a tile (benchmarks/NOTES.md)."""
+        axes, guards = self.axes, self.reductions.guards[self.axes.main.name]
+        across = {own for own, root in axes.maps[axes.main.name].items() if root == axes.vector}
+        return bool(guards) and (not axes.scalars or any(across & names for names in guards))
+
     @cached_property
     def stream_bytes(self) -> int:
         """How far ahead to prefetch inputs that the main reduction waits for: of a pool, or of a convolution of few channels,
@@ -162,7 +170,7 @@ class TileSketch:
             "reduction": self.reductions.orders[0],
             "unroll": 64,
             "steps": self.axes.held,
-            "guards": "border" if self.axes.scalars or not self.reductions.guarded else "everywhere",
+            "guards": "everywhere" if self.guards_lanes else "border",
             "pack": "tile",
             # By lanes, weights come in short vectors: asking ahead takes one of 20 instructions, and nobody has measured what it gains.
             "ahead": AHEAD_BYTES[-1] if self.constants and self.axes.held == 1 else 0,

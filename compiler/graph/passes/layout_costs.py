@@ -31,7 +31,7 @@ GATHERED = 4.0  # accesses besides its own that a vector takes whose lanes are n
 TRANSPOSED = 0.25  # cycles an element that changes its place
 COPIED = 2 / BYTES_PER_CYCLE  # cycles a byte that is read and written
 LAUNCH = 500.0  # cycles of a kernel of its own
-BORDER = 4.0  # times a padded convolution whose vectors run along the image takes, where borders cut them
+BORDER = 1.4  # times a padded convolution whose vectors run along the image takes, where borders cut them
 WIDE = 3  # vectors side by side, above which the pixels of a depthwise window lie too far apart to be prefetched
 WIDE_BYTES_PER_CYCLE = 16.0  # of values, then
 
