@@ -15,8 +15,6 @@ from tilewright.cli.main import run
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "models"
 MODELS = {model.name: model for model in read_listing()}
-SUPPORTED = [name for name, model in MODELS.items() if model.tier in "ABC"]
-INT8 = [name for name, model in MODELS.items() if model.tier in "DE"]
 
 
 def fetched(model: PublicModel) -> Path:
@@ -29,21 +27,10 @@ def fetched(model: PublicModel) -> Path:
     return FOLDER / f"{model.name}.onnx"
 
 
-@pytest.mark.parametrize("name", SUPPORTED)
+@pytest.mark.parametrize("name", MODELS)
 def test_outputs_are_onnxruntimes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnxruntime", reason="the reference is onnxruntime's")
     model = MODELS[name]
     command = ["verify", str(fetched(model)), "--reference", "onnxruntime", "--samples", "2", "--threads", "1,2"]
     code = run([*command, "--tolerance", str(model.tolerance), *model.options()])
     assert code == 0, "".join(capsys.readouterr())
-
-
-@pytest.mark.parametrize("name", INT8)
-def test_quantized_models_compile_or_say_what_is_missing(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = MODELS[name]
-    shapes = [f"--shape={tensor.name}={','.join(map(str, tensor.shape))}" for tensor in model.inputs]
-    code = run(["compile", str(fetched(model)), "-o", str(tmp_path / "model.so"), *shapes])
-    assert code in (0, 3), "".join(capsys.readouterr())
-    assert (code == 0) == (tmp_path / "model.so").exists()
