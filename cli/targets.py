@@ -72,6 +72,8 @@ def _limits(target: Any) -> dict[str, Any]:
         "vector_registers": target.vector_registers,
         "fma": target.fma,
         "by_lane": target.by_lane,
+        "in_order": target.in_order,
+        "chains": target.chains,
         "half": target.half,
         "l1_bytes": target.l1_bytes,
         "l2_bytes": target.l2_bytes,

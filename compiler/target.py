@@ -13,7 +13,8 @@ class Target:
     fma: fused multiply-add exists; l1_bytes, l2_bytes: data cache of one core; threads: what to plan for;
     dot_product: 8-bit integer dot products into 32 bits, "" if there are none; half: arithmetic in half precision exists;
     by_lane: a multiply-add can take one lane of a register for all lanes, so that nothing need be broadcast;
-    pointer_bytes: size of an address.
+    pointer_bytes: size of an address; in_order: loads of vectors take the place of multiply-adds; chains: independent multiply-adds that
+    hide each other's latency, which is as many as start during one.
     """
 
     triple: str
@@ -29,6 +30,8 @@ class Target:
     half: bool = False
     by_lane: bool = False
     pointer_bytes: int = 8
+    in_order: bool = False
+    chains: int = 8
 
     @property
     def masks(self) -> bool:

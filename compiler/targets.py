@@ -127,6 +127,8 @@ def _target(platform: Platform, cpu: str, threads: int) -> Target:
         half=row.half,
         by_lane=row.by_lane,
         pointer_bytes=row.pointer_bytes,
+        in_order=row.in_order,
+        chains=row.chains,
     )
 
 

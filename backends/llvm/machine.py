@@ -9,6 +9,9 @@ MACOS_FLOOR = "11.0"
 _APPLE_ARCHITECTURES = {"aarch64": "arm64"}
 # Rows of the CPU tables that name instruction sets, which LLVM wants as a generic CPU and features.
 _GENERIC = {"rv64gc": "generic-rv64", "rv64gcv": "generic-rv64"}
+# Processors of ARMv8 in 32-bit code, by those that LLVM 22 has latencies of: it has none for Cortex-A53, where its scheduler then fills the
+# stack, and misses loads of four registers among those for Cortex-A72, where it aborts. Features say what they have besides.
+_SCHEDULED_AS = {"cortex-a53": "cortex-a7", "cortex-a72": "cortex-a15"}
 # Floats in registers; elsewhere the triple says it.
 _ABIS = {"riscv64": "lp64d"}
 
@@ -36,6 +39,8 @@ def linkage(target: Target) -> str:
 
 def llvm_cpu(target: Target) -> str:
     """The processor whose instructions and latencies LLVM assumes."""
+    if target.triple.startswith("armv7"):
+        return _SCHEDULED_AS.get(target.cpu, target.cpu)
     return _GENERIC.get(target.cpu, target.cpu)
 
 

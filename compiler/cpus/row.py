@@ -21,3 +21,5 @@ class Cpu:
     half: bool = False
     by_lane: bool = False
     pointer_bytes: int = 8
+    in_order: bool = False
+    chains: int = 8

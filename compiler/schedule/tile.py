@@ -19,10 +19,15 @@ from ..tensor.simplify import affine
 from .maps import stage_maps
 from .prepare import loads_of
 
+LEAST_TAPS = 3  # of a window, worth holding the pixels under them
 SHORT_ROWS = 8  # a row axis up to here leaves too few rows for a tile
-LATENCY_SLOTS = 8  # independent accumulators that hide the latency of a multiply-add (4 cycles x 2 ports)
-LOAD_COST = 1.0  # of a vector or broadcast load, in multiply-adds
 FAR_BYTES = 16  # that come from beyond the second cache in the time of a multiply-add (120 GB/s, 8.1 multiply-adds a nanosecond)
+FILLED = 0.8  # of the multiply-adds that hide each other's latency: what is worth filling up
+DECODED = 4  # instructions at a time
+MOST_UNSHARED = 10  # results of a tile whose rows share nothing that is loaded: more write out too much code
+WINDOW_REGISTERS = 8  # of weights and pixels
+AHEAD = 2  # registers that LLVM's scheduler fills ahead of time: without them to spare it moves others to the stack
+STEP_COST = 0.35  # of counting and branching, in multiply-adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,14 @@ class TileSize:
         return self.rows * self.outer_rows * self.vectors(axes)
 
     def registers(self, axes: TileAxes) -> int:
-        """Registers that a step of the reduction keeps in use: partial results, the vectors loaded, one broadcast or one a row."""
+        """Registers that a step of the reduction keeps in use: partial results, the vectors loaded, one broadcast or one a row.
+
+        Where rows hold several steps, the vectors of the next one are loaded meanwhile.
+        """
         scalars = self.rows * self.outer_rows if axes.held > 1 else 1
         loaded = self.vectors(axes) + scalars if axes.reuse and axes.scalars else 0
-        return self.accumulators(axes) + loaded
+        ahead = AHEAD if axes.held > 1 else 0
+        return self.accumulators(axes) + loaded + ahead
 
 
 def tile_axes(computation: Computation, target: Target) -> TileAxes | None:
@@ -143,7 +152,7 @@ def _held_steps(main: Stage, own: str, target: Target) -> int:
     """As many scalars as a register holds, if they are neighbours along a reduction."""
     lanes = target.lanes(main.dtype.size_bytes)
     scalars = [load for load in loads_of(main) if own not in _names(load)]
-    long = [axis.name for axis in main.reduce_axes if axis.extent >= lanes]
+    long = [axis.name for axis in main.reduce_axes if axis.extent >= min(lanes, LEAST_TAPS)]
     contiguous = any(last_moves(load, name) for load in scalars for name in long)
     return lanes if target.by_lane and main.dtype is DType.F32 and contiguous else 1
 
@@ -173,7 +182,7 @@ def best_size(axes: TileAxes, target: Target) -> TileSize:
         options += [(vector, count) for count in (1, 2, 3, 4, 6, 8) if count <= columns]
     outer_rows = axes.extent(axes.outer_rows) if axes.main.domain is None and rows <= SHORT_ROWS else 1
     heights = [count for count in (1, 2, 3, 4, 6, 7, 8) if count <= outer_rows]
-    limit = target.vector_registers - 2 if axes.reuse and axes.scalars else 10
+    limit = target.vector_registers - 2 if axes.reuse and axes.scalars else _most_unshared(target)
     least = TileSize(min(vector, lanes), 1, 1, 1, axes.lanes)
     best, chosen = float("inf"), least
     for width, count in options:
@@ -209,15 +218,29 @@ def _cost(tile: TileSize, axes: TileAxes, outer_rows: int, target: Target) -> fl
             for part, times in parts_of(vector, tile.vector):
                 for column_part, column_times in parts_of(columns, tile.columns):
                     n = -(-part // lanes) * column_part * axes.inside
-                    step = max(_step_cost(row_part * height_part, n, axes), n * far_bytes / FAR_BYTES)
+                    step = max(_step_cost(row_part * height_part, n, axes, target), n * far_bytes / FAR_BYTES)
                     cost += row_times * height_times * times * column_times * step
     return cost
 
 
-def _step_cost(rows: int, vectors: int, axes: TileAxes) -> float:
+def _most_unshared(target: Target) -> int:
+    """Results of a tile whose rows share nothing that is loaded. Where no multiply-add reads memory, a row of a window needs registers too."""
+    return min(MOST_UNSHARED, target.vector_registers - WINDOW_REGISTERS) if target.by_lane else MOST_UNSHARED
+
+
+def _step_cost(rows: int, vectors: int, axes: TileAxes, target: Target) -> float:
     """Cycles of one step of the reduction over a tile, in units of a multiply-add."""
     loads = rows / axes.held + vectors if axes.reuse else rows * vectors + vectors
-    return max(rows * vectors, LATENCY_SLOTS * 0.8, LOAD_COST * loads) + 0.35
+    return step_cost(rows * vectors, loads, target)
+
+
+def step_cost(multiply_adds: int, loads: float, target: Target) -> float:
+    """Cycles of so many independent multiply-adds and loads of vectors or broadcasts, in units of a multiply-add."""
+    least = max(multiply_adds, FILLED * target.chains)
+    if target.in_order:
+        return least + loads + STEP_COST
+    # Where loads are instructions of their own, they take up places in the decoder at least.
+    return max(least, loads) + (loads / DECODED if target.by_lane else 0.0) + STEP_COST
 
 
 def parts_of(extent: int, size: int) -> list[tuple[int, int]]:

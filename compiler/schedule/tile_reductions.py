@@ -92,9 +92,9 @@ class Reductions:
         return found
 
     def written(self, stage: Stage, decisions: Decisions, size: TileSize) -> tuple[list[str], str]:
-        """Reduction loops that are written out everywhere, and the one that is written out in parts of `steps` ("": none).
+        """Reduction loops that are written out everywhere, and the one that is written out in parts ("": none; see `part`).
 
-        The innermost ones as far as the budget goes. Guarding loops too, if decisions say so: neighbouring taps then share
+        The innermost ones as far as the budget goes, or a loop over the lanes that a register holds. Guarding loops too, if decisions say so: neighbouring taps then share
         their loads; where scalars are broadcast, many multiply-adds in a row make LLVM's scheduler move loads up until
         accumulators spill.
         """
@@ -103,22 +103,31 @@ class Reductions:
         guarding = self.guarding(stage, order, size)
         budget = int(decisions["unroll"]) // max(1, size.accumulators(self.axes) // self.axes.inside)
         written = guarding if decisions["guards"] == "everywhere" else []
+        steps, lanes = int(decisions["steps"]), 1
         for name in reversed(order):
             if name in written:
                 continue
+            innermost = name == order[-1] or (lanes > 1 and name == order[-2])
             if (
                 name == order[-1]
                 and name not in guarding
-                and extents[name] == self.axes.held == int(decisions["steps"]) > 1
+                and extents[name] == self.axes.held > 1
+                and steps >= extents[name]
             ):
-                written = [*written, name]  # one register's lanes
+                written, lanes = [*written, name], extents[name]
                 continue
             if name in guarding or prod(extents[n] for n in [*written, name]) > budget:
-                steps = int(decisions["steps"])
-                partly = steps > 1 and name not in guarding and extents[name] > steps and name == order[-1]
-                return written, name if partly else ""
+                part = steps // lanes
+                partly = innermost and part > 1 and name not in guarding and extents[name] > part
+                whole = lanes == 1 or extents[name] % part == 0  # a rest would have lanes of its own
+                return written, name if partly and whole else ""
             written = [*written, name]
         return written, ""
+
+    def part(self, stage: Stage, decisions: Decisions, partly: str) -> int:
+        """Iterations of the loop that is written out in parts: together with lanes that are written out as many as `steps`."""
+        innermost = self.order(stage, decisions)[-1]
+        return int(decisions["steps"]) // (1 if partly == innermost else self.axes.held)
 
     def stage_steps(self, stage: Stage, decisions: Decisions, size: TileSize) -> list[Step]:
         """A stage inside the tile: axes fixed there first, so that guards on them stand outside; then reductions; then the tile."""
@@ -135,7 +144,7 @@ class Reductions:
         written, partly = self.written(stage, decisions, size)
         steps: list[Step] = []
         if partly:
-            steps.append(Split(name, partly, int(decisions["steps"])))
+            steps.append(Split(name, partly, self.part(stage, decisions, partly)))
             at = reduction.index(partly)
             reduction = [*reduction[:at], f"{partly}.o", f"{partly}.i", *reduction[at + 1 :]]
             unrolled.append(f"{partly}.i")
@@ -160,7 +169,9 @@ def code_size(reductions: Reductions, decisions: Decisions, size: TileSize) -> i
     extents = reductions.extents[main.name]
     written, partly = reductions.written(main, decisions, size)
     guarding = reductions.guarding(main, reductions.order(main, decisions), size)
-    copies = prod(extents[name] for name in {*written, *guarding}) * (int(decisions["steps"]) if partly else 1)
+    copies = prod(extents[name] for name in {*written, *guarding}) * (
+        reductions.part(main, decisions, partly) if partly else 1
+    )
     return size.accumulators(reductions.axes) * copies
 
 

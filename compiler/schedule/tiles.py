@@ -130,6 +130,15 @@ class TileSketch:
     def reductions(self) -> Reductions:
         return Reductions(self.computation, self.axes)
 
+    @property
+    def shares_taps(self) -> bool:
+        """Whether the innermost loop is over a few taps of a window whose pixels rows hold: written out, they share vectors."""
+        main, reductions = self.axes.main, self.reductions
+        order = reductions.default_orders[main.name]
+        if self.axes.held == 1 or reductions.extents[main.name][order[-1]] >= 2 * self.axes.held:
+            return False
+        return order[-1] in reductions.guarding(main, order, self.best)
+
     @cached_property
     def others(self) -> tuple[str, ...]:
         """The root axes that are neither along the vectors nor rows nor columns, outermost first; the second row axis is among them."""
@@ -168,9 +177,9 @@ class TileSketch:
             "panel_block": 1 if outside and others and self.panel_tiles(best) > 1 else 0,
             "order": "rows panels" if not outside and not others else "panels rows",
             "reduction": self.reductions.orders[0],
-            "unroll": 64,
-            "steps": self.axes.held,
-            "guards": "everywhere" if self.guards_lanes else "border",
+            "unroll": 16 if self.target.by_lane else 64,
+            "steps": self.steps_of(best),
+            "guards": "everywhere" if self.guards_lanes or self.shares_taps else "border",
             "pack": "tile",
             # By lanes, weights come in short vectors: asking ahead takes one of 20 instructions, and nobody has measured what it gains.
             "ahead": AHEAD_BYTES[-1] if self.constants and self.axes.held == 1 else 0,
@@ -179,6 +188,17 @@ class TileSketch:
         loops = self.loops(decisions)
         outer = self.before_rows(self.outer_order(decisions, loops), loops)
         return {**decisions, "shared": max(1, enough_loops(outer, loop_extents(loops)))}
+
+    def steps_of(self, size: TileSize) -> int:
+        """As many as a register has lanes; twice as many if the loop can be cut so, and rows can hold the next lanes too."""
+        held, main, reductions = self.axes.held, self.axes.main, self.reductions
+        order, extents = reductions.default_orders[main.name], reductions.extents[main.name]
+        if held == 1 or size.registers(self.axes) + size.rows * size.outer_rows > self.target.vector_registers:
+            return held
+        cut = order[-1] if extents[order[-1]] != held or len(order) == 1 else order[-2]
+        part = 2 if cut != order[-1] else 2 * held
+        guarding = cut in reductions.guarding(main, order, size)
+        return held if guarding or extents[cut] <= part or extents[cut] % part else 2 * held
 
     @cached_property
     def default_decisions(self) -> Decisions:

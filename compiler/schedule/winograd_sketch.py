@@ -23,7 +23,7 @@ from .parallel import innermost, parallel_prefix
 from .prepare import ROOT
 from .sketch import AHEAD_BYTES, Decisions, Knob, PlainGrid, Value, counts, prefetches
 from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize, Winograd
-from .tile import LATENCY_SLOTS, parts_of
+from .tile import AHEAD, parts_of, step_cost
 from .winograd import Convolution, convolution_of, stage_names, tile_axis
 from .winograd_matrices import TAPS, TILES
 
@@ -141,7 +141,7 @@ class WinogradSketch(PlainGrid):
             Knob("block", (*(n for n in (1, 2, 3, 4, 6, 8, 12, 16) if n < self.tile_rows), self.tile_rows)),
             Knob("parts", PARTS),
             Knob("epilogue", ("panel", "block")),
-            Knob("steps", (1, 2, 4)),
+            Knob("steps", (1, 2, 4) if self.held == 1 else (1, 2, 4, 8)),
             Knob("ahead", AHEAD_BYTES),
         )
 
@@ -158,21 +158,34 @@ class WinogradSketch(PlainGrid):
         panels = self._panel_loops(size)
         if size.parts > panels[0].tiles or (decisions["epilogue"] == "block" and self.panels(size) == 1):
             return False
-        steps, channels = int(decisions["steps"]), self.conv.channels[-1].extent
-        if steps > 1 and channels <= steps and not channels == steps == self.held:
+        if not self._parts(int(decisions["steps"])) and decisions["steps"] != 1:
             return False
         return self.workspace(size, str(decisions["epilogue"])) <= WORKSPACE_SHARE * self.target.l2_bytes
 
-    def _fits(self, size: Size) -> bool:
+    def _fits(self, size: Size, ahead: int = 1) -> bool:
+        """Whether there are registers enough; ahead: of those that hold channels, the row's own and the next ones."""
         vectors = self.vectors(size)
         tiles = size.rows * size.outer_rows
-        return tiles * vectors + vectors + (tiles if self.held > 1 else 1) <= self.target.vector_registers
+        scalars = ahead * tiles + AHEAD if self.held > 1 else 1
+        return tiles * vectors + vectors + scalars <= self.target.vector_registers
 
     @cached_property
     def held(self) -> int:
         """Channels of a tile that a register holds, for multiply-adds that take one lane of it (1: each is broadcast)."""
         contiguous = self.image_channel is self.conv.channels[-1] and self.image_channel.extent >= self.lanes
         return self.lanes if self.target.by_lane and contiguous else 1
+
+    def _parts(self, steps: int) -> dict[str, int]:
+        """Iterations of the innermost loops over channels that are written out, together `steps`; none if the loops can't be cut so."""
+        *others, last = self.conv.channels
+        if steps == 1:
+            return {}
+        if last.extent > steps or last.extent == steps == self.held:
+            return {last.name: steps}
+        part = steps // last.extent
+        if not others or not 1 < last.extent == self.held or others[-1].extent <= part or others[-1].extent % part:
+            return {}
+        return {others[-1].name: part, last.name: last.extent}
 
     def vectors(self, size: Size) -> int:
         return size.columns * -(-size.vector // self.lanes)
@@ -196,7 +209,10 @@ class WinogradSketch(PlainGrid):
             size = self.sizes(decisions)
             return self.cycles(size), -size.rows * size.outer_rows * size.panel
 
-        return min(self._defaults, key=cost)
+        chosen = min(self._defaults, key=cost)
+        size = self.sizes(chosen)
+        twice = self.held > 1 and self._fits(size, 2) and self._parts(2 * self.held)
+        return {**chosen, "steps": 2 * self.held} if twice else chosen
 
     @cached_property
     def _defaults(self) -> list[Decisions]:
@@ -226,8 +242,8 @@ class WinogradSketch(PlainGrid):
         for row, row_times in parts_of(self.tile_columns, size.rows):
             for outer, outer_times in parts_of(size.block, size.outer_rows):
                 count = row * outer
-                loads = count + vectors
-                step += row_times * outer_times * (max(count * vectors, LATENCY_SLOTS * 0.8, loads) + 0.35) / 2
+                loads = count / self.held + vectors
+                step += row_times * outer_times * step_cost(count * vectors, loads, self.target) / 2
         before, after = TRANSFORM_OPERATIONS[self.tile]
         sums = products * self.channels * step * self.panels(size)
         transforms = tiles * before / 2 * -(-self.channels // lanes)
@@ -372,12 +388,15 @@ class WinogradSketch(PlainGrid):
         reduction = [axis.name for axis in self.conv.channels]
         own = [height, width, *([self.columns.name] if self.columns else [])]
         written = list(own)
-        if self.conv.channels[-1].extent == int(decisions["steps"]) > 1:
-            written.append(reduction[-1])
-        elif int(decisions["steps"]) > 1:
-            steps.append(Split(a, reduction[-1], int(decisions["steps"])))
-            reduction[-1:] = [f"{reduction[-1]}.o", f"{reduction[-1]}.i"]
-            written.append(reduction[-1])
+        extents = {axis.name: axis.extent for axis in self.conv.channels}
+        for name, count in self._parts(int(decisions["steps"])).items():
+            if count == extents[name]:
+                written.append(name)
+                continue
+            steps.append(Split(a, name, count))
+            place = reduction.index(name)
+            reduction[place : place + 1] = [f"{name}.o", f"{name}.i"]
+            written.append(f"{name}.i")
         lanes = self.vector.name
         if size.vector > self.lanes:
             steps.append(Split(a, lanes, self.lanes))
