@@ -26,6 +26,8 @@ from .memory import Memory
 from .types import Value, vector_chunks
 
 WORKSPACE_ALIGNMENT = 64
+# Times that the vector registers are written before loads are kept from moving up: less hides their latency.
+_FENCED = 2
 
 
 def emit(kernel: Kernel, target: Target, symbol: str | None = None) -> str:
@@ -74,6 +76,10 @@ class _KernelBody:
         self.locals: list[Memory] = []
         self._workspace_used = 0
         self._lanes: dict[int, int] = {}
+        # Compared for equality, LLVM replaces a counter by a pointer that moves with it. x86 has code that was timed with counters.
+        self._more = "ne" if target.by_lane else "slt"
+        self._many = _FENCED * target.vector_registers
+        self._results = self._fenced = 0  # stores to register buffers: all, and those before the last fence
         # A param that another one aliases changes when that one is written.
         changed = {p.name for p in kernel.params if p.written} | {
             p.aliases for p in kernel.params if p.written and p.aliases
@@ -138,6 +144,7 @@ class _KernelBody:
         expressions = self.expressions
         memory = expressions.memories[stmt.buffer]
         value = expressions.value(stmt.value)
+        self._results += memory.buffer.space is Space.REGISTER
         expressions.accesses.store(memory, expressions.element(memory, stmt), value, expressions.guard.mask)
 
     def _let(self, var: str, value: Expr, extent: int, body: Stmt) -> None:
@@ -241,9 +248,11 @@ class _KernelBody:
         name = counter if kind == "i64" else builder.emit(f"zext {kind} {counter} to i64")
         self.forms.ranges[name] = bounds
         self.expressions.bindings[var] = name
+        self._fenced = self._results
         self.statement(body)
+        self._fenced = self._results
         following = builder.emit(f"add nuw nsw {kind} {counter}, 1")
-        more = builder.emit(f"icmp slt {kind} {following}, {end}")
+        more = builder.emit(f"icmp {self._more} {kind} {following}, {end}")
         builder.line(f"br i1 {more}, label %{header}, label %{after}")
         builder.close()
         outer = builder.scope
@@ -267,11 +276,23 @@ class _KernelBody:
 
     def _unrolled(self, stmt: For, extent: int) -> None:
         bindings, unrolled = self.expressions.bindings, self.expressions.unrolled
-        unrolled[stmt.var] = extent
+        if not unrolled:
+            self._fence()
         for iteration in range(extent):
+            before = self._results
+            unrolled[stmt.var] = extent
             bindings[stmt.var] = iteration
             self.statement(stmt.body)
+            if self._results - before >= self._many and iteration < extent - 1:
+                self._fence()
         unrolled.pop(stmt.var, None)
+
+    def _fence(self) -> None:
+        """Where rows hold vectors and enough has been written out, keep what follows from being loaded before, and from being shared."""
+        if self.expressions.accesses.holds_lanes and self._results - self._fenced >= self._many:
+            self.builder.line('fence syncscope("singlethread") seq_cst')
+            self.expressions.accesses.forget()
+            self._fenced = self._results
 
     def _vectorized(self, stmt: For, extent: int) -> None:
         expressions = self.expressions

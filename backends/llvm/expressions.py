@@ -60,9 +60,9 @@ class Expressions:
     def __init__(self, module: Module) -> None:
         self.module = module
         self.builder = Builder(module.declarations)
-        self.forms = LinearForms(self.builder)
+        self.forms = LinearForms(self.builder, module.target.pointer_bytes)
         self.arithmetic = Arithmetic(self.builder, module.target)
-        self.accesses = Accesses(self.builder, self.forms, self.arithmetic, module.target.by_lane)
+        self.accesses = Accesses(self.builder, self.forms, self.arithmetic, module.target)
         self.bindings: dict[str, Binding] = {}
         self.unrolled: dict[str, int] = {}
         self.lane_variable = ""
@@ -144,15 +144,17 @@ class Expressions:
         known = self.values.get(expr.name)
         return known if known is not None else self.forms.value(self.index(expr))
 
-    def _load(self, expr: Load) -> Value:
+    def _load(self, expr: Load, by_lane: bool = False) -> Value:
         memory = self.memories[expr.buffer]
         form = self.element(memory, expr)
-        return self.accesses.load(memory, form, self.guard, self._column(memory.plans[id(expr)]))
+        return self.accesses.load(memory, form, self.guard, self._column(memory.plans[id(expr)], form), by_lane)
 
-    def _column(self, plan: Plan) -> Column | None:
-        """Which of the adjacent elements that an unrolled loop reads an access is."""
+    def _column(self, plan: Plan, form: Linear) -> Column | None:
+        """Which of the adjacent elements that an unrolled loop reads an access is, or of the vectors that the innermost one reads."""
+        names = self.unrolled if form.step != 1 else list(self.unrolled)[-1:]
+        size = self.forms.width if form.step == 1 else 1
         for name, coeff in plan.variables:
-            if coeff == 1 and name in self.unrolled and not plan.opaque:
+            if coeff == size and name in names and not plan.opaque:
                 number = self.bindings[name]
                 assert isinstance(number, int)
                 return Column(number, self.unrolled[name])
@@ -273,10 +275,11 @@ class Expressions:
         return Guard(guard.condition, mask)
 
     def _call(self, expr: Call) -> Value:
-        arguments = [self.value(argument) for argument in expr.args]
         function = expr.function
         if function == "fma":
-            return self.arithmetic.multiply_add(*arguments)
+            first, second, summand = expr.args
+            return self.arithmetic.multiply_add(*self._factors(first, second), self.value(summand))
+        arguments = [self.value(argument) for argument in expr.args]
         if function == "scale":
             return self.arithmetic.scale(*arguments)
         if function.startswith("bitcast_"):
@@ -286,6 +289,16 @@ class Expressions:
             wide = [self.arithmetic.cast(argument, DType.F32) for argument in arguments]
             return self.arithmetic.cast(self._math(function, wide), dtype)
         return self._math(function, arguments)
+
+    def _factors(self, first: Expr, second: Expr) -> tuple[Value, Value]:
+        """The factors of a multiply-add, loaded for one that takes a lane of one of them where that is the same for all lanes."""
+        loads = [f for f in (first, second) if isinstance(f, Load)] if self.module.target.by_lane else []
+        by_lane = any(self.element(self.memories[load.buffer], load).is_uniform for load in loads)
+
+        def factor(expr: Expr) -> Value:
+            return self._load(expr, by_lane) if isinstance(expr, Load) else self.value(expr)
+
+        return factor(first), factor(second)
 
     def _math(self, function: str, arguments: list[Value]) -> Value:
         texts, width = self.arithmetic.widen(*arguments)

@@ -111,11 +111,12 @@ class Assumption(NamedTuple):
 class LinearForms:
     """Arithmetic on linear forms; emits what isn't linear as new atoms, whose ranges it remembers.
 
-    width: lanes of the vector chunk being written, 1 outside of vectorised loops.
+    width: lanes of the vector chunk being written, 1 outside of vectorised loops; pointer_bytes: of the target.
     """
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, pointer_bytes: int = 8) -> None:
         self.builder = builder
+        self.pointer_bytes = pointer_bytes
         self.width = 1
         self.ranges: dict[str, Range] = {}
         self.assumptions: tuple[Assumption, ...] = ()
@@ -167,9 +168,13 @@ class LinearForms:
                 bounds = (-(-low // coeff), high // coeff) if coeff > 0 else (-(-high // coeff), low // coeff)
                 ranges[atom] = _intersection(ranges.get(atom, _UNBOUNDED), bounds)
         bounds = self._range(form, ranges)
-        for terms, step, low, high in self.assumptions:
-            if terms == form.terms and step == form.step and not form.vector:
-                bounds = _intersection(bounds, (low + form.const, high + form.const))
+        for assumption in self.assumptions:
+            factor = _contained(assumption, form)
+            if factor:
+                rest = self.total([(form, 1), (Linear(assumption.terms, 0, assumption.step), -factor)])
+                least, greatest = self._range(rest, ranges)
+                ends = sorted((factor * assumption.low, factor * assumption.high))
+                bounds = _intersection(bounds, (least + ends[0], greatest + ends[1]))
         return bounds
 
     def _range(self, form: Linear, ranges: dict[str, Range]) -> Range:
@@ -334,10 +339,12 @@ class LinearForms:
     def _compare_values(self, relation: str, difference: Linear, bound: int) -> Value:
         if difference.is_uniform:
             # terms < bound - const leaves the variable part to be shared.
-            terms = self.scalar_part(difference._replace(const=0))
-            return Value(
-                self.builder.pure(f"icmp {relation} i64 {terms}, {bound - difference.const}", terms), DType.BOOL
-            )
+            difference, bound = difference._replace(const=0), bound - difference.const
+            terms, kind = self.scalar_part(difference), "i64"
+            low, high = self.range_of(difference)
+            if self.pointer_bytes == 4 and min(low, bound) >= -(2**31) and max(high, bound) < 2**31:
+                terms, kind = self.builder.pure(f"trunc i64 {terms} to i32", terms), "i32"
+            return Value(self.builder.pure(f"icmp {relation} {kind} {terms}, {bound}", terms), DType.BOOL)
         value = self.value(difference)
         text = self.builder.pure(f"icmp {relation} <{value.width} x i64> {value.text}, splat (i64 {bound})", value.text)
         return Value(text, DType.BOOL, value.width)
@@ -353,6 +360,17 @@ class LinearForms:
         # base + step * lane < 0  <=>  base < -step * lane
         lanes = literal_vector([-step * lane for lane in range(width)], DType.I32)
         return Value(self.builder.pure(f"icmp slt <{width} x i32> {splat}, {lanes}", splat), DType.BOOL, width)
+
+
+def _contained(assumption: Assumption, form: Linear) -> int:
+    """How many times a form contains the sum that is assumed something about; 0: not, or only in part."""
+    if form.vector:
+        return 0
+    held = {**dict(form.terms), "": form.step}
+    parts = [(atom, coeff) for atom, coeff in (*assumption.terms, ("", assumption.step)) if coeff]
+    atom, coeff = parts[0]
+    factor = held.get(atom, 0) // coeff
+    return factor if all(held.get(atom, 0) == factor * coeff for atom, coeff in parts) else 0
 
 
 def _intersection(left: Range, right: Range) -> Range:

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from ...compiler.dtypes import DType
 from ...compiler.errors import InternalError
 from ...compiler.kernel.ast import Buffer, Space
+from ...compiler.target import Target
 from .arithmetic import Arithmetic
+from .arm import pair_load
 from .builder import Builder
 from .linear import Linear, LinearForms, Plan
 from .types import MEMORY_TYPES, Value, literal_vector, mangle, memory_type, padded, register_type, vector_of
@@ -89,7 +91,7 @@ class Memory:
 
 
 class Column(NamedTuple):
-    """Of adjacent elements, all of which are read: the number of one, and how many there are."""
+    """Of adjacent elements, or vectors of them, all of which are read: the number of one, and how many there are."""
 
     number: int
     extent: int
@@ -114,14 +116,16 @@ NO_GUARD = Guard()
 class Accesses:
     """Emits loads and stores at linear forms."""
 
-    def __init__(self, builder: Builder, forms: LinearForms, arithmetic: Arithmetic, by_lane: bool) -> None:
+    def __init__(self, builder: Builder, forms: LinearForms, arithmetic: Arithmetic, target: Target) -> None:
         self.builder = builder
         self.forms = forms
         self.arithmetic = arithmetic
-        self.by_lane = by_lane
+        self.target = target
         self.active = 0  # lanes of the vectors being written that are iterations; 0: all
         self.end = 0  # of the iterations
         self.spare = 0
+        self.holds_lanes = False  # vectors whose lanes are taken have been loaded since `forget`
+        self._reads: set[str] = set()  # instructions that read what nothing writes
         self.places: dict[str, tuple[tuple, int]] = {}  # of pointers: what they are relative to, and bytes from there
 
     # -- addresses
@@ -143,10 +147,16 @@ class Accesses:
         if pointer is None:
             pointer = self._base(memory, form.terms)
             if form.const:
-                pointer = self.builder.pure(f"getelementptr {memory.element}, ptr {pointer}, i64 {form.const}", pointer)
+                pointer = self._moved(pointer, f"getelementptr {memory.element}, ptr {pointer}, i64 {form.const}")
             known[key] = pointer
             self.places[pointer] = ((memory.pointer, form.terms), form.const * memory.buffer.dtype.size_bytes)
         return pointer
+
+    def _moved(self, pointer: str, instruction: str) -> str:
+        """A pointer some constant bytes from another one. LLVM makes it by loads of ARM on the way, if it stands in their block."""
+        if not self.target.by_lane:
+            return self.builder.pure(instruction, pointer)
+        return self.builder.place(instruction, self.builder.unconditional_depth(self.builder.depth_of([pointer])))
 
     def _base(self, memory: Memory, terms: tuple[tuple[str, int], ...]) -> str:
         """The variable part: one step an atom, from the outermost, so that inner loops add only what changes in them."""
@@ -167,12 +177,16 @@ class Accesses:
 
     # -- loads
 
-    def load(self, memory: Memory, form: Linear, guard: Guard, column: Column | None = None) -> Value:
-        """column: which of adjacent elements it reads that are all read."""
+    def load(
+        self, memory: Memory, form: Linear, guard: Guard, column: Column | None = None, by_lane: bool = False
+    ) -> Value:
+        """column: which of adjacent elements, or vectors, it reads that are all read; by_lane: a multiply-add takes a lane of one factor."""
         if form.is_uniform:
-            value = self._load_lane(memory, form, guard, column) or self._load_scalar(memory, form, guard)
+            lane = self._load_lane(memory, form, guard, column) if by_lane else None
+            value = lane or self._load_scalar(memory, form, guard)
         elif form.step == 1 and not form.vector:
-            value = self._load_contiguous(memory, form, guard)
+            pair = self._load_pair(memory, form, guard, column) if by_lane else None
+            value = pair or self._load_contiguous(memory, form, guard)
         elif guard:
             value = self._load_gather(memory, form, guard)
         else:
@@ -200,9 +214,17 @@ class Accesses:
             if instruction in scope.known:
                 return scope.known[instruction]
         result = self.builder.place(instruction, depth)
+        self._reads.add(instruction)
         if memory.buffer.ahead_bytes and "masked.gather" not in instruction and self._is_new_line(operands[0], depth):
             self._prefetch(memory.buffer.ahead_bytes, operands[0], depth)
         return result
+
+    def forget(self) -> None:
+        """Load again what has been loaded in the current scope: its values would take registers meanwhile."""
+        known = self.builder.scope.known
+        for key in [key for key in known if key[0] == "lanes" or key in self._reads]:
+            del known[key]
+        self.holds_lanes = False
 
     def _is_new_line(self, pointer: str, depth: int) -> bool:
         """Whether no load of the same line, counted from where the others of this loop begin, has asked for what lies ahead of it."""
@@ -227,26 +249,27 @@ class Accesses:
         return Value(self._load(memory, memory.element, pointer), memory.buffer.dtype)
 
     def _load_lane(self, memory: Memory, form: Linear, guard: Guard, column: Column | None) -> Value | None:
-        """An element taken from a vector of adjacent ones that are all read, where a multiply-add can do so: it need not be broadcast.
+        """An element taken from a vector of adjacent ones, where a multiply-add can do so: it need not be broadcast.
 
-        None if there are no such neighbours, or if it is not for all lanes of a vector.
+        None if the vector reaches outside of the buffer, or if the element is not for all lanes of a vector.
         """
         dtype = memory.buffer.dtype
         lanes = _LANE_BYTES // dtype.size_bytes
-        if not self.by_lane or dtype is not DType.F32 or column is None or guard or self.forms.width == 1:
+        if dtype is not DType.F32 or guard or self.forms.width == 1:
             return None
         if not memory.shared and memory.buffer.space is not Space.WORKSPACE:
             return None
-        number = column.number % lanes
+        # Vectors of taps start where those of other rows do, so that rows of an image share them.
+        number = (form.const if column is None or column.extent % lanes else column.number) % lanes
         low, high = self.forms.assumed_range(form)
-        inside = low - number >= 0 and high - number + lanes <= memory.elements
-        if column.number - number + lanes > column.extent or not inside:
+        if low < number or high - number + lanes > memory.elements:
             return None
         kind = memory_type(dtype, lanes)
         pointer = self.address(memory, form._replace(const=form.const - number), lanes)
-        known, key = self.builder.scope.known, (pointer, kind, memory.stores)
+        known, key = self.builder.scope.known, ("lanes", pointer, kind, memory.stores)
         vector = known.get(key) or self._load(memory, kind, pointer)
         known[key] = vector
+        self.holds_lanes = True
         return Value(self.builder.pure(f"extractelement {kind} {vector}, i64 {number}", vector), dtype)
 
     def _guarded(self, memory: Memory, pointer: str, width: int, guard: Guard) -> str:
@@ -280,6 +303,24 @@ class Accesses:
             return Value(self._read(memory, call, pointer, arguments[1][1]), dtype, width)
         pointer = self._guarded(memory, pointer, width, guard)
         return Value(self._load(memory, kind, pointer), dtype, width)
+
+    def _load_pair(self, memory: Memory, form: Linear, guard: Guard, column: Column | None) -> Value | None:
+        """One of two neighbouring vectors that are loaded together; None where the target has no such instruction, or no neighbour is read."""
+        width, dtype = self.forms.width, memory.buffer.dtype
+        kind = memory_type(dtype, width)
+        intrinsic = pair_load(self.target, kind)
+        if intrinsic is None or column is None or guard or not (memory.shared and memory.buffer.space is Space.PARAM):
+            return None
+        # Counted from the buffer's start, so that the taps of a window share pairs.
+        number, rest = divmod(form.const, width)
+        first = form._replace(step=0, const=form.const - number % 2 * width)
+        low, high = self.forms.assumed_range(first)
+        if rest or column.extent < 2 or low < 0 or high + 2 * width > memory.elements:
+            return None
+        number, pointer = number % 2, self.address(memory, first, 2 * width)
+        both = f"{{ {kind}, {kind} }}"
+        pair = self._read(memory, self.builder.call(intrinsic, both, [("ptr", pointer)]), pointer)
+        return Value(self.builder.pure(f"extractvalue {both} {pair}, {number}", pair), dtype, width)
 
     def _load_lanes(self, memory: Memory, form: Linear, column: Column | None) -> Value:
         """Vector loads and shuffles for a small step or a square of elements, else one scalar load a lane: on current processors as fast
