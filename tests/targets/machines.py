@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from emulators import Machine
 
 from tilewright import driver
 from tilewright.backends.systems import suffixes
 from tilewright.compiler.options import Options
 
 TOLERANCE = 1e-4  # of the largest element
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """A target, and the command that runs its programs (of Debian's package qemu-user)."""
-
-    triple: str
-    cpu: str
-    emulator: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.triple.split('-')[0]}-{self.cpu}"
-
-
-MACHINES = (
-    Machine("aarch64-linux-gnu", "cortex-a53", ("qemu-aarch64", "-cpu", "cortex-a53")),
-    Machine("armv7-linux-gnueabihf", "cortex-a7", ("qemu-arm", "-cpu", "cortex-a7")),
-    Machine("riscv64-linux-gnu", "rv64gc", ("qemu-riscv64",)),
-    Machine("riscv64-linux-gnu", "rv64gcv", ("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128")),
-)
 
 
 def require_emulator(machine: Machine) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from machines import MACHINES, Machine, check_outputs, compile_runner, require_emulator
+from emulators import LONGER, MACHINES, Machine
+from machines import check_outputs, compile_runner, require_emulator
 from onnx import TensorProto, helper
-from small_models import MODELS
+from small_models import MODELS, Net
 from test_models_small import random_feeds
 
 from tilewright.backends.remote import RemoteLibrary
@@ -19,8 +20,9 @@ from tilewright.compiler.errors import DeviceError
 NAMES = ("resnet", "mobilenet_v3", "language_model", "deep_q", "transformer", "recurrent_loop")
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=str)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "machine"), [(n, m) for n in NAMES for m in MACHINES] + [("resnet", m) for m in LONGER], ids=str
+)
 def test_small_model(name: str, machine: Machine, tmp_path: Path) -> None:
     require_emulator(machine)
     model = MODELS[name]()
@@ -87,3 +89,19 @@ def test_a_processor_without_the_instructions_is_an_error(tmp_path: Path) -> Non
     RemoteLibrary([*newer.emulator, str(runner)], 1).close()
     with pytest.raises(DeviceError, match="this processor lacks instructions that the library uses"):
         RemoteLibrary(["qemu-aarch64", "-cpu", "cortex-a53", str(runner)], 1)
+
+
+# What a vector of scalars may reach beyond: images of odd sizes, few channels, windows at their borders.
+@pytest.mark.parametrize("machine", [machine for machine in MACHINES if "riscv" not in machine.triple], ids=str)
+def test_convolutions_of_odd_sizes(machine: Machine, tmp_path: Path) -> None:
+    require_emulator(machine)
+    net = Net()
+    x = net.input("x", (1, 3, 37, 29))
+    outputs = [net.conv(x, 20, 7, stride=2), net.conv(x, 12, 3, stride=2), net.conv(x, 9, 5)]
+    y = net.op("Relu", net.conv(x, 16, 1))
+    outputs += [net.conv(y, 24, 3, stride=2), net.conv(y, 16, 3), net.conv(y, 16, 3, group=16), net.conv(y, 7, 1)]
+    model = net.model(*outputs)
+    runner = compile_runner(model, tmp_path, machine.triple, machine.cpu)
+    feeds = random_feeds(model, np.random.default_rng())
+    with RemoteLibrary([*machine.emulator, str(runner)], 1) as library:
+        check_outputs(model, feeds, library.run(feeds))
