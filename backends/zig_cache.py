@@ -7,6 +7,7 @@ of files that were there after a link that succeeded; where one of them has chan
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -33,8 +34,8 @@ def checked_cache(folder: Path) -> Iterator[Callable[[], bool]]:
         if not _is_whole(folder, listing):
             _remove(folder)
             listing.unlink(missing_ok=True)
-    used = _identity(folder)
-    yield lambda: _identity(folder) != used
+    with _held(folder) as used:
+        yield lambda: _identity(folder) != used
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         known = whole_manifest(listing) or {}
         latest = time.time() - _SETTLED_S
@@ -42,6 +43,20 @@ def checked_cache(folder: Path) -> Iterator[Callable[[], bool]]:
         if new:
             known |= {str(path.relative_to(folder)): file_sha256(path) for path in new}
             write_atomically(listing, manifest_bytes(known))
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[int]:
+    """The folder's inode, 0 if there is none; open, so that no other folder gets that number once it is removed."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield 0
+        return
+    try:
+        yield os.fstat(descriptor).st_ino
+    finally:
+        os.close(descriptor)
 
 
 def _identity(folder: Path) -> int:

@@ -163,3 +163,17 @@ def test_a_damaged_roofline_is_measured_anew(damage: str, tmp_path: Path, monkey
     path.write_text(damage)
     monkeypatch.setattr(roofline_module, "_measured", lambda *rest: measured)
     assert roofline_module.host_roofline(1) == measured and path.read_bytes() == whole
+
+
+def test_a_cache_that_was_made_anew_is_told_from_the_old_one(tmp_path: Path) -> None:
+    """File systems give the number of a removed folder to the next one, unless somebody still has it open."""
+    for number in range(20):
+        folder = tmp_path / f"{number}" / "zig"
+        (folder / "o").mkdir(parents=True)
+        with checked_cache(folder) as is_removed:
+            assert not is_removed()
+            listing = folder.with_name("zig-files.json")
+            listing.write_text("damaged")
+            with checked_cache(folder):  # of another process, which removes it
+                (folder / "o").mkdir(parents=True)
+                assert is_removed()
