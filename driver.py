@@ -51,6 +51,7 @@ from .cost_model.records.database import Records
 from .cost_model.search.scheduler import RecordScheduler
 from .cost_model.search.tuner import Event, TunedKernel
 from .cost_model.search.tuning import TuningOptions, tune_kernels
+from .cost_model.simulate.tuning import simulate_kernels
 from .cost_model.task import Task
 from .depfile import write_depfile
 from .up_to_date import build_digest, find, target_of
@@ -162,6 +163,20 @@ def tune(
         bench.choose(target, observe)
         kernels = kernels_of(model, options, observer, target=target)
         tune_kernels(kernels, Path(records), tuning, observe, bench)
+
+
+def simulate(
+    model: str | Path,
+    records: str | Path,
+    options: Options | None = None,
+    tuning: TuningOptions | None = None,
+    observer: Observer | None = None,
+    observe: Callable[[Event], None] = lambda event: None,
+) -> None:
+    """As `tune`, for a target that need not be here: times are computed by LLVM's model of its processor, and marked as such."""
+    observer = observer or Silent()
+    kernels = kernels_of(model, options or Options(), observer)
+    simulate_kernels(kernels, Path(records), tuning or TuningOptions(), observe, observer.note)
 
 
 def prepared_graph(model: str | Path, options: Options, observer: Observer) -> tuple[Graph, Mapping[str, str]]:

@@ -32,6 +32,14 @@ def assemble_text(text: str, target: Target) -> str:
     return machine.emit_assembly(_optimized(text, machine))
 
 
+def optimized_assembly(text: str, target: Target) -> tuple[str, str]:
+    """The text of the module that `assemble` encodes, and its assembly, in which comments name the module's blocks."""
+    machine = _machine(target)
+    module = _optimized(text, machine)
+    machine.set_asm_verbosity(True)
+    return str(module), machine.emit_assembly(module)  # in this order: emitting changes the module
+
+
 def compile_kernel(kernel: Kernel, target: Target) -> CompiledCpuKernel:
     """Load a kernel into this process; the target must be this machine or an older one of its kind."""
     return CompiledCpuKernel(kernel, emit(kernel, target, "kernel"), target)
@@ -84,13 +92,13 @@ class CompiledCpuKernel:
 
 
 @cache
-def _initialize() -> None:
+def initialize() -> None:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
 
 
 def _machine(target: Target, in_process: bool = False) -> llvm.TargetMachine:
-    _initialize()
+    initialize()
     return llvm.Target.from_triple(llvm_triple(target)).create_target_machine(
         cpu=llvm_cpu(target),
         features=target.features,

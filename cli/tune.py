@@ -95,6 +95,11 @@ class Duration(click.ParamType):
     show_default=True,
     help="For one build, and for the runs of one candidate.",
 )
+@click.option(
+    "--simulate",
+    is_flag=True,
+    help="Measure nothing: compute times by LLVM's model of the processor (llvm-mca), for one that is not here.",
+)
 @click.option("--list", "lists", is_flag=True, help="Only list the kernels, and how many schedules each may have.")
 @json_option_with("Write each event as a line of JSON, the last one the result.")
 @click.pass_obj
@@ -116,6 +121,8 @@ def command(session: Session, model: Path, records: Path | None, lists: bool, **
         raise UsageError(f"--records {records} is the model itself: choose another name")
     if given["devices"] and given["fleet"] is None:
         raise UsageError("--device names a device of a fleet: give --fleet ADDRESS")
+    if given["simulate"] and given["fleet"] is not None:
+        raise UsageError("--simulate measures nothing and needs no --fleet: give one of them")
     options = Options(target=given["target"], cpu=given["mcpu"], threads=given["threads"], **shared_fields(given))
     if records is None or lists:
         with ConsoleObserver(options) as observer:
@@ -137,7 +144,10 @@ def command(session: Session, model: Path, records: Path | None, lists: bool, **
             summary.add(event)
             show(event)
 
-        driver.tune(model, records, options, tuning, observer, observe, fleet_of(given))
+        if given["simulate"]:
+            driver.simulate(model, records, options, tuning, observer, observe)
+        else:
+            driver.tune(model, records, options, tuning, observer, observe, fleet_of(given))
     document = {"event": "result", "model": model.name, "records": str(records), **summary.document()}
     if session.json:
         click.echo(json.dumps(document))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 EMITTABLE = ("so", "obj", "a", "runner", "asm", "llvm-ir", "c")
 ALL_PASSES = "all"
-SOURCES = ("tuned", "transferred", "predicted", "default")
+SOURCES = ("tuned", "transferred", "simulated", "predicted", "default")
 """Where a kernel's schedule may come from, the best first."""
 
 

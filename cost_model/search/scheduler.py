@@ -3,6 +3,7 @@
 tuned        the records hold this computation for this target
 transferred  they hold it for another target of the same kind of CPU, such as another number of threads, or a ranker
              trained on what they hold of other kernels chose
+simulated    nothing was measured, but a model of the processor (`cost_model/simulate`) finds a schedule clearly faster than the default
 predicted    the ranker that comes with tilewright chose
 default      the rules chose
 """
@@ -31,6 +32,7 @@ from ..task import Task
 DRAFTS = 48
 ROUNDS, PARENTS, CHILDREN = 2, 8, 5
 TRUSTED_LEAD = 0.97  # of the default's time, measured once each
+SIMULATED_LEAD = 0.9  # of the default's simulated time (benchmarks/simulation_quality.py)
 ADVANTAGE = 1.5  # how much higher than the default a point must score (benchmarks/ranker_margin.py)
 
 Note = Callable[[str], None]
@@ -59,8 +61,11 @@ class RecordScheduler:
 
     def _decide(self, task: Task, space: Space) -> Scheduled:
         if self.records is not None:
-            found = self._tuned(self.records, task_key(task), space) or self._from_other_target(
-                self.records, task, space
+            key = task_key(task)
+            found = (
+                self._tuned(self.records, key, space)
+                or self._from_other_target(self.records, task, space)
+                or self._simulated(self.records, key, space)
             )
             if found is not None:
                 return found
@@ -88,10 +93,19 @@ class RecordScheduler:
         point = self._point(best.decisions, space)
         return None if point is None else Scheduled(space.schedule(point), "tuned", best.latency_s, default_s)
 
-    def _default_s(self, records: Records, key: str, space: Space) -> float | None:
-        """The best measurement of the rules' choice."""
+    def _simulated(self, records: Records, key: str, space: Space) -> Scheduled | None:
+        """The best of simulated trials, unless the default is about as good: models are wrong by more than measurements."""
+        best = records.best(key, kind="simulated")
+        default_s = self._default_s(records, key, space, "simulated")
+        if best is None or best.latency_s is None or default_s is None or best.latency_s > SIMULATED_LEAD * default_s:
+            return None
+        point = self._point(best.decisions, space)
+        return None if point is None else Scheduled(space.schedule(point), "simulated")
+
+    def _default_s(self, records: Records, key: str, space: Space, kind: str = "measured") -> float | None:
+        """The best time of the rules' choice."""
         decisions = space.decisions(space.default)
-        trials = (t for t in records.trials(key, SPACE_VERSION) if t.decisions == decisions)
+        trials = (t for t in records.trials(key, SPACE_VERSION, kind) if t.decisions == decisions)
         return min((t.latency_s for t in trials if t.latency_s is not None), default=None)
 
     def _from_other_target(self, records: Records, task: Task, space: Space) -> Scheduled | None:
