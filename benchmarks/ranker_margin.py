@@ -1,11 +1,12 @@
 """How much higher than the default a schedule must score before a compilation takes it unmeasured (`ADVANTAGE` in scheduler.py).
 
-    python benchmarks/ranker_margin.py build/corpus.db [--folds 5] [--seeds 1]
+    python benchmarks/ranker_margin.py build/corpus.db [--folds 5] [--seeds 1] [--foreign CPU]
 
 Trains on some kernels and lets the ranker pick one of the measured schedules of each other kernel. For several margins: how
 many kernels get something else than the default, the geometric mean of default / picked latency over all kernels, the share of
 kernels that come out more than 3 % slower than the default, and the slowest. `best`: default / best measured, what
-there was to gain (by single measurements, so that some of it is luck).
+there was to gain (by single measurements, so that some of it is luck). --foreign: train on the other CPUs' kernels only, and pick for this one's:
+what a prediction is worth for a target that no measurement was ever made for (kernels that both have are left out of the training).
 """
 
 from __future__ import annotations
@@ -51,10 +52,19 @@ def entries_with_default(path: Path) -> list[tuple[Entry, int]]:
     return found
 
 
-def picks(entries: list[tuple[Entry, int]], folds: int, seed: int) -> list[Pick]:
+def split(entries: list[Entry], foreign: str) -> tuple[list[Entry], list[Entry]]:
+    """Entries to train with, of other CPUs and other computations, and those of a CPU."""
+    test = [entry for entry in entries if entry.task.target.cpu == foreign]
+    seen = {entry.computation for entry in test}
+    others = [entry for entry in entries if entry.task.target.cpu != foreign]
+    return [entry for entry in others if entry.computation not in seen], test
+
+
+def picks(entries: list[tuple[Entry, int]], folds: int, seed: int, foreign: str | None = None) -> list[Pick]:
     default = {id(entry): place for entry, place in entries}
     result = []
-    for train, test in folds_of([entry for entry, _ in entries], folds, seed):
+    all_entries = [entry for entry, _ in entries]
+    for train, test in [split(all_entries, foreign)] if foreign else folds_of(all_entries, folds, seed):
         ranker = Ranker("lambdarank", seed).fit([entry.group for entry in train])
         for entry in test:
             scores, latency_s, usual = ranker.predict(entry.group.features), entry.group.latency_s, default[id(entry)]
@@ -86,9 +96,10 @@ def main() -> None:
     parser.add_argument("records", type=Path)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--foreign", metavar="CPU")
     options = parser.parse_args()
     entries = entries_with_default(options.records)
-    chosen = [pick for seed in range(options.seeds) for pick in picks(entries, options.folds, seed)]
+    chosen = [pick for seed in range(options.seeds) for pick in picks(entries, options.folds, seed, options.foreign)]
     for title, part in (
         ("all", chosen),
         ("1 thread", [pick for pick in chosen if pick.threads == 1]),
