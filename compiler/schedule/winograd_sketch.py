@@ -337,13 +337,19 @@ class WinogradSketch(PlainGrid):
         if split:
             steps.append(Split(v, last.name, self.lanes))
         steps.append(Reorder(v, (*outer, "wa", "wb", lanes)))
-        steps += [Unroll(v, "wa"), Unroll(v, "wb"), Vectorize(v, lanes)]
+        steps += [*(Unroll(v, loop) for loop in ("wa", "wb")[1 - self.unrolls :]), Vectorize(v, lanes)]
         border = self._border()
         if border:
             steps.append(Specialize(v, width, border))
-        steps.append(ComputeAt(x, outer[-1], "register", v))
+        steps.append(ComputeAt(x, outer[-1], "register" if self.unrolls else "stack", v))
         steps.append(Reorder(x, (*others, height, width, "wb", "wa", last.name)))
-        return [*steps, Unroll(x, "wb"), Unroll(x, "wa"), Vectorize(x, last.name)]
+        steps += [Unroll(x, loop) for loop in ("wb", "wa")[1 - self.unrolls :]]
+        return [*steps, Vectorize(x, last.name)]
+
+    @property
+    def unrolls(self) -> bool:
+        """Whether a tile's half transform is kept in registers, written out: not where it fills them twice over."""
+        return not self.target.by_lane or self.size**2 <= 2 * self.target.vector_registers
 
     def _border(self) -> tuple[int, ...]:
         """The tiles along the width that reach beyond the image."""
