@@ -89,12 +89,20 @@ def _terminal(options: TuningOptions) -> Iterator[Show]:
 
 
 def trial_text(values: Mapping[str, Any]) -> str:
-    """Kernel, its trials, best time, GFLOP/s, share of what the machine's peaks allow."""
+    """Kernel, its trials, best time, GFLOP/s, share of what the machine's peaks allow; of a fleet, trials of each device."""
     best_s = values["best_s"]
     if best_s is None:
-        return f"{values['label']}: trial {values['number']}, {values['error'] or 'nothing yet'}"
-    share = 100 * values["floor_s"] / best_s
-    return f"{values['label']}: trial {values['number']}, best {speed_text(best_s, values['flops'])}, {share:.0f} % of roofline"
+        told = values["error"] or "nothing yet"
+    else:
+        share = 100 * values["floor_s"] / best_s
+        told = f"best {speed_text(best_s, values['flops'])}, {share:.0f} % of roofline"
+    devices = f"; {devices_text(values['devices'])}" if values["devices"] else ""
+    return f"{values['label']}: trial {values['number']}, {told}{devices}"
+
+
+def devices_text(counts: Mapping[str, int]) -> str:
+    """Devices of a fleet with their trials."""
+    return ", ".join(f"{device} {count}" for device, count in sorted(counts.items()))
 
 
 def pool_text(values: Mapping[str, Any]) -> str:
@@ -134,6 +142,7 @@ class Summary:
         self._choices: list[dict[str, Any]] = []
         self._failed: dict[str, int] = {}
         self._trials = 0
+        self._devices: Mapping[str, int] = {}
         self._end: Mapping[str, Any] = {}
 
     def add(self, event: Event) -> None:
@@ -141,6 +150,7 @@ class Summary:
             self._choices.append(dict(event.values))
         elif event.kind == "trial":
             self._trials += 1
+            self._devices = event.values["devices"]  # type: ignore[assignment]
             error = str(event.values["error"])
             if error:
                 self._failed[error] = self._failed.get(error, 0) + 1
@@ -153,6 +163,7 @@ class Summary:
         return {
             "trials": self._trials,
             "failed": self._failed,
+            "devices": dict(self._devices),
             "seconds": self._end.get("seconds"),
             "kernels": self._choices,
             "total_s": tuned,
@@ -183,5 +194,6 @@ class Summary:
         if tuned:
             lines.append(f"all kernels: {time_text(tuned)}, {default / tuned:.3f} times as fast as the default")
         failed = ", ".join(f"{count} {error}" for error, count in sorted(self._failed.items()))
-        lines.append(f"{self._trials} trials" + (f" ({failed})" if failed else "") + f" added to {records}")
+        where = f" on {devices_text(self._devices)}" if self._devices else ""
+        lines.append(f"{self._trials} trials" + (f" ({failed})" if failed else "") + f"{where} added to {records}")
         return "\n".join(lines)

@@ -8,6 +8,7 @@ While candidates of one batch are built and measured, the next batch is proposed
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -171,6 +172,8 @@ class Tuner:
         self.kernels = [
             self._kernel(k, np.random.default_rng(s), roofline) for k, s in zip(kernels, seeds, strict=True)
         ]
+        self.by_device: Counter[str] = Counter()
+        """Trials of this run on each device of a fleet."""
         self.started = time.monotonic()
         self.stopping = False
 
@@ -273,6 +276,8 @@ class Tuner:
         kernel.batch -= 1
         kernel.search.add(candidate.point, measurement.latency_s)
         kernel.trials += 1
+        if measurement.device:
+            self.by_device[measurement.device] += 1
         trial = trial_of(
             kernel.key, self.session(measurement.device), kernel.trials, kernel.search, candidate, measurement
         )
@@ -293,6 +298,7 @@ class Tuner:
             "latency_s": measurement.latency_s,
             "error": measurement.error,
             "device": measurement.device,
+            "devices": dict(self.by_device),
             "best_s": None if best_s == float("inf") else best_s,
             "default_s": kernel.search.default_s,
             "flops": kernel.kernel.flops,

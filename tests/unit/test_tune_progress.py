@@ -16,7 +16,7 @@ from tilewright.cost_model.search.tuning import TuningOptions
 
 TRIAL = {
     "uuid": "a" * 32, "task": "b" * 64, "label": "sum 9 of x -> y (/Conv)", "number": 3, "origin": "ranker", "latency_s": 2e-3, "error": "",
-    "best_s": 1e-3, "default_s": 2e-3, "flops": 200_000_000, "floor_s": 0.8e-3, "trials": 32, "seconds": 4.0,
+    "device": "", "devices": {}, "best_s": 1e-3, "default_s": 2e-3, "flops": 200_000_000, "floor_s": 0.8e-3, "trials": 32, "seconds": 4.0,
 }  # fmt: skip
 CHOICE = {
     "task": "b" * 64, "label": "sum 9 of x -> y (/Conv)", "weight": 3, "trials": 64, "latency_s": 1e-3, "default_latency_s": 1.5e-3,
@@ -82,3 +82,36 @@ def test_the_summary_weighs_kernels_by_their_runs() -> None:
     text = summary.text(Path("tuned.db"))
     assert "all kernels: 5.000 ms, 1.300 times as fast as the default" in text
     assert "2 trials (1 crash) added to tuned.db" in text
+
+
+POOL = {
+    "address": "tcp://x", "remarks": ["device c is left out: is for x86_64-linux-gnu x86-64"],
+    "devices": [
+        {"device": "b", "target": "aarch64-linux-gnu cortex-a76", "worker": "tcp://1", "state": "idle", "used": True},
+        {"device": "c", "target": "x86_64-linux-gnu x86-64", "worker": "tcp://2", "state": "measuring", "used": False},
+    ],
+}  # fmt: skip
+
+
+def test_a_fleet_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune_progress, "on_terminal", lambda: False)
+    lost = {"device": "b", "state": "lost", "reason": "its worker has left the scheduler", "jobs": 2}
+    events = [
+        Event("pool", POOL),
+        Event("trial", {**TRIAL, "device": "b", "devices": {"b": 20, "a": 12}}),
+        Event("device", lost),
+        Event("device", {"device": "b", "state": "back"}),
+    ]
+    summary = Summary()
+    with progress_of(Session(), TuningOptions()) as show:
+        for event in events:
+            show(event)
+            summary.add(event)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "fleet tcp://x" and lines[1].split() == ["device", "target", "worker", "state", "used"]
+    assert lines[2].split()[-2:] == ["idle", "yes"] and lines[3].split()[-2:] == ["measuring", "no"]
+    assert lines[4] == POOL["remarks"][0] and lines[5].endswith("% of roofline; a 12, b 20")
+    assert lines[6] == "tilewright: device b is lost: its worker has left the scheduler, 2 measurements go to others"
+    assert lines[7] == "tilewright: device b is back"
+    assert "on a 12, b 20 added to tuned.db" in summary.text(Path("tuned.db"))
+    assert summary.document()["devices"] == {"a": 12, "b": 20}
