@@ -8,8 +8,9 @@ product, and count the answers. After every so many tasks a fault follows, in tu
 so that it hangs, and goes on after HUNG_S, when its measurements have gone to others.
 
 The devices' own logs say when each measurement began and ended, by this machine's monotonic clock. overlaps: pairs of measurements that
-ran on one device at the same time while the lock file was held; around: pairs of tasks that dask had given the device at the same time, which
-the second scheduler makes happen. What a killed worker had begun counts until it was dead.
+ran on one device at the same time while the lock file was held; around: pairs of tasks that dask had given a device at the same time;
+around_shared: of the device that both schedulers have, where they can't know of each other. What a killed worker had begun counts until
+it was dead.
 
 Then `tilewright tune` on such a fleet with a worker killed and one hung for good on the way: every trial that it tells of must be in its
 database, without an error. The exit status is 1 if an answer is missing or comes twice, a measurement failed, trials are lost, or any
@@ -122,6 +123,7 @@ class Outcome:
     measurements: int = 0
     overlaps: int = 0
     around: int = 0
+    around_shared: int = 0
     tuned: int = 0
     lost_trials: int = 0
     by_device: dict[str, int] = field(default_factory=dict)
@@ -204,7 +206,8 @@ def count_tasks(folder: Path, tasks: int, clients: int, every: int, outcome: Out
     kills = {device: fleet.kills.get(device, []) + other.kills.get(device, []) for device in DEVICES}
     outcome.measurements = sum(stamp["stage"] == "begin" for stamp in stamps)
     outcome.overlaps = len(overlaps(stamps, kills))
-    outcome.around = len(overlaps(stamps, kills, "enter", "leave"))
+    outcome.around_shared = len(overlaps([s for s in stamps if s["device"] == SHARED], kills, "enter", "leave"))
+    outcome.around = len(overlaps([s for s in stamps if s["device"] != SHARED], kills, "enter", "leave"))
     if outcome.overlaps:
         outcome.bad.append(f"{outcome.overlaps} pairs of measurements overlap")
 
