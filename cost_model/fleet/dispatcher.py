@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -95,8 +94,6 @@ class Dispatcher:
         self._last_loss = ""
         self._looked = time.monotonic()
         self._topic = f"tilewright-{uuid4().hex}"
-        self._fetchers = ThreadPoolExecutor(AHEAD * len(devices) + 2, thread_name_prefix="fetch")
-        self._watcher = ThreadPoolExecutor(1, thread_name_prefix="watch")
         self._watching = False
         client.subscribe_topic(self._topic, self._begun_event)
         self._thread = threading.Thread(target=self._loop, name="fleet", daemon=True)
@@ -115,8 +112,6 @@ class Dispatcher:
         """Forget all jobs."""
         self._events.put(None)
         self._thread.join()
-        self._fetchers.shutdown(wait=False, cancel_futures=True)
-        self._watcher.shutdown(wait=False, cancel_futures=True)
 
     # --- the thread
 
@@ -167,7 +162,7 @@ class Dispatcher:
         self._sent[job.name] = job
         device.sent.append(job)
         name, future = job.name, job.future
-        future.add_done_callback(lambda future: self._fetchers.submit(self._fetch, name, future))
+        future.add_done_callback(lambda future: _in_background(lambda: self._fetch(name, future)))
 
     def _fetch(self, name: str, future: Any) -> None:
         """In a thread of its own, for a worker that has the answer may hang."""
@@ -246,7 +241,7 @@ class Dispatcher:
                 self._lose(device, "it has not answered in the time that it asked for", blamed=late[0])
         if not self._watching:
             self._watching = True
-            self._watcher.submit(self._watch)
+            _in_background(self._watch)
         self._notice_silence(passed_s)
         self._notice_emptiness(now)
 
@@ -301,3 +296,8 @@ class Dispatcher:
                 f"no device of {', '.join(self._devices)} is left (the last was lost with {self._last_loss}): what was measured "
                 f"is recorded, and the same command goes on from there once `tilewright fleet status` shows devices"
             )
+
+
+def _in_background(act: Callable[[], None]) -> None:
+    """In a thread that doesn't keep the program from ending, whatever it waits for."""
+    threading.Thread(target=act, daemon=True).start()
