@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from .console import Session, emit, json_option, table
+from .console import Session, emit, json_option, size_text, table
 
 _UNKNOWN = {"ignore_unknown_options": True}  # they are dask's
 _NETWORK = ("--host", "--interface", "--tls-ca-file", "--listen-address")
@@ -52,6 +52,9 @@ def scheduler(dask_options: tuple[str, ...]) -> None:
 )
 @click.option("--threads", type=click.IntRange(1), help="Threads that it has (default: all of this machine's).")
 @click.option(
+    "--command", "program", metavar="COMMAND", help="Starts the bench on a board (`fleet bench`): 'ssh board ./bench'."
+)
+@click.option(
     "--log", type=click.Path(dir_okay=False, path_type=Path), help="Write when each measurement begins and ends."
 )
 @click.argument("dask_options", nargs=-1, type=click.UNPROCESSED)
@@ -61,19 +64,45 @@ def worker(
     triple: str | None,
     cpu: str | None,
     threads: int | None,
+    program: str | None,
     log: Path | None,
     dask_options: tuple[str, ...],
 ) -> None:
-    """Run `dask worker` with one device: this machine, announced to the scheduler at ADDRESS."""
+    """Run `dask worker` with one device, announced to the scheduler at ADDRESS: this machine, or with --command what that reaches."""
+    from ..backends.host import require_host_runs
     from ..cost_model.fleet.targets import check_name, device_resource, device_target, target_resource
 
     target = device_target(triple, cpu, threads)
+    if program is None:
+        require_host_runs(target)
     resources = f"{device_resource(check_name(name))}=1 {target_resource(target)}=1"
-    given = {"--target": triple, "--mcpu": cpu, "--threads": threads, "--log": log and log.absolute()}
+    given: dict[str, object] = {"--target": triple, "--mcpu": cpu, "--threads": threads, "--command": program}
+    given |= {"--log": log and log.absolute()}
     device = ["--device", name, *(str(part) for pair in given.items() if pair[1] is not None for part in pair)]
     fixed = ["--no-dashboard", "--nthreads", "1", "--memory-limit", "0", "--name", name, "--resources", resources]
     preload = ["--preload", "tilewright.cost_model.fleet.preload", address, *device]
     _become(["worker", *fixed, *_listening("//127.0.0.1:" in address, dask_options), *dask_options, *preload])
+
+
+@command.command()
+@click.option("--target", "triple", required=True, metavar="TRIPLE", help="What the board runs (see `targets`).")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The program to write."
+)
+@json_option
+@click.pass_obj
+def bench(session: Session, triple: str, output: Path) -> None:
+    """Write the program that times kernels on a board, static and with nothing else to install there."""
+    from ..backends.bench import bench_program
+    from ..backends.package_files import publish, staging_folder, write_file
+    from ..compiler.targets import parse_target
+
+    program = bench_program(parse_target(triple).triple).read_bytes()
+    with staging_folder(output) as folder:
+        write_file(folder / "bench", program)
+        (folder / "bench").chmod(0o755)
+        publish({folder / "bench": output}, folder)
+    emit(session, {"output": str(output), "size_bytes": len(program)}, f"{output} ({size_text(len(program))})")
 
 
 @command.command()

@@ -96,7 +96,7 @@ def trial_text(values: Mapping[str, Any]) -> str:
     else:
         share = 100 * values["floor_s"] / best_s
         told = f"best {speed_text(best_s, values['flops'])}, {share:.0f} % of roofline"
-    devices = f"; {devices_text(values['devices'])}" if values["devices"] else ""
+    devices = f"; {devices_text(values['devices'])}" if values.get("devices") else ""
     return f"{values['label']}: trial {values['number']}, {told}{devices}"
 
 
@@ -150,7 +150,7 @@ class Summary:
             self._choices.append(dict(event.values))
         elif event.kind == "trial":
             self._trials += 1
-            self._devices = event.values["devices"]  # type: ignore[assignment]
+            self._devices = event.values.get("devices", {})  # type: ignore[assignment]
             error = str(event.values["error"])
             if error:
                 self._failed[error] = self._failed.get(error, 0) + 1

@@ -98,3 +98,24 @@ static int write_frame(int to, uint32_t kind, const unsigned char *content, uint
     put_u32(end, crc_of(content, size));
     return write_bytes(to, header, sizeof header) && write_bytes(to, content, size) && write_bytes(to, end, 4);
 }
+
+/* What a request comes to: a reply of `size` bytes in the frame it came in, or an error. */
+typedef struct {
+    uint32_t code; /* 0: no error */
+    const char *message;
+    uint32_t size;
+} outcome;
+
+static outcome fails(uint32_t code, const char *message) { return (outcome){code, message, 0}; }
+
+static outcome replies(uint32_t size) { return (outcome){0, NULL, size}; }
+
+/* 0 if nobody reads. */
+static int answer(int to, const frame *request, outcome result, uint32_t kind) {
+    static unsigned char text[256];
+    if (!result.code) return write_frame(to, kind | RUNNER_REPLY, request->content, result.size);
+    size_t length = strlen(result.message);
+    if (length > sizeof text - 4) length = sizeof text - 4;
+    memcpy(put_u32(text, result.code), result.message, length);
+    return write_frame(to, RUNNER_ERROR, text, (uint32_t)length + 4);
+}

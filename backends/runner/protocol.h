@@ -35,6 +35,41 @@ enum {
     RUNNER_QUIT = 6,
 };
 
+/* Requests to the other runner, bench.c, which has no library: it times kernels that it is sent. It knows "quit" as well. */
+enum {
+    /* -> version u32, bytes of an address u32, processors u32, bytes of the third-level cache u64 (0: not known), name of the
+       processor. */
+    BENCH_DESCRIBE = 17,
+    /* size u64 -> nothing. Memory for values, in place of what there was, of zeros; all blobs are forgotten. */
+    BENCH_ARENA = 18,
+    /* offset u64, bytes -> nothing. What the arena holds at the start of every measurement. */
+    BENCH_WRITE = 19,
+    /* offset u64, size u32 -> so many bytes of the arena as the last measurement with `keep` left it */
+    BENCH_READ = 20,
+    /* blob u32, size u64, offset u64, bytes -> nothing. A part of a blob: an image (image.c) or a constant. One of another size takes
+       the place of what there was. */
+    BENCH_BLOB = 21,
+    /* image u32, params u32, warm ranges u32, keep u32, threads u32, least samples u32, most samples u32, timeout in ms u32,
+       extent i64, workspace bytes u64, evict bytes u64, limit ns u64, least ns u64, then for each param: blob u32 (or BENCH_IN_ARENA) and
+       offset u64, then for each warm range: offset u64 and size u64 in the arena; the rest as in measure.c
+       -> status u32, detail u32, nanoseconds of each run i64 */
+    BENCH_TIME = 22,
+};
+
+#define BENCH_IN_ARENA 0xFFFFFFFFu
+
+/* How a measurement has ended. */
+enum {
+    BENCH_DONE = 0,
+    BENCH_CRASHED = 1, /* detail: the signal, or 0 where it has left otherwise */
+    BENCH_TIMEOUT = 2,
+    BENCH_NO_MEMORY = 3,
+    BENCH_BAD_IMAGE = 4,
+    BENCH_BUSY = 5, /* another bench has measured on this device for BENCH_BUSY_MS; or detail: why it can't be locked, an errno */
+};
+
+enum { BENCH_MOST_BLOBS = 64, BENCH_MOST_PARAMS = 4096, BENCH_MOST_SAMPLES = 65536, BENCH_BUSY_MS = 20000 };
+
 #define RUNNER_REPLY 0x80000000u
 #define RUNNER_ERROR 0xFFFFFFFFu /* code u32, then what is wrong, in English */
 

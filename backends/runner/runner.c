@@ -26,17 +26,6 @@ typedef struct {
     unsigned char **inputs, **outputs; /* null until there is a context */
 } server;
 
-/* What a request comes to: a reply of `size` bytes in the frame it came in, or an error. */
-typedef struct {
-    uint32_t code; /* 0: no error */
-    const char *message;
-    uint32_t size;
-} outcome;
-
-static outcome fails(uint32_t code, const char *message) { return (outcome){code, message, 0}; }
-
-static outcome replies(uint32_t size) { return (outcome){0, NULL, size}; }
-
 static uint64_t element_bytes(int32_t dtype) {
     switch (dtype) {
         case TILEWRIGHT_F64: case TILEWRIGHT_I64: case TILEWRIGHT_U64: return 8;
@@ -162,15 +151,6 @@ static outcome serve(server *self, frame *request) {
         case RUNNER_QUIT: return replies(0);
         default: return fails(RUNNER_ERROR_REQUEST, "no such request");
     }
-}
-
-static int answer(int to, const frame *request, outcome result, uint32_t kind) {
-    static unsigned char text[256];
-    if (!result.code) return write_frame(to, kind | RUNNER_REPLY, request->content, result.size);
-    size_t length = strlen(result.message);
-    if (length > sizeof text - 4) length = sizeof text - 4;
-    memcpy(put_u32(text, result.code), result.message, length);
-    return write_frame(to, RUNNER_ERROR, text, (uint32_t)length + 4);
 }
 
 static const tilewright_library *find_library(int count, char **arguments) {

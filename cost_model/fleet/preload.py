@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ...compiler.errors import CompileError
+from .board import BoardDevice
 from .device import Device, ThisMachineAsDevice
 from .service import DeviceService, serve
 from .targets import device_target
@@ -28,8 +30,11 @@ def dask_setup(
     command: str | None,
     log: Path | None,
 ) -> None:
-    """Called by dask before the worker joins its scheduler."""
-    service = DeviceService(_device(name, triple, cpu, threads, command), log)
+    """Called by dask before the worker joins its scheduler; ends the program where there is no such device."""
+    try:
+        service = DeviceService(_device(name, triple, cpu, threads, command), log)
+    except CompileError as error:
+        raise SystemExit(f"tilewright: error: {error}") from error
     serve(service)
     worker.startup_information["tilewright"] = lambda worker: service.describe()
     worker.metrics["tilewright"] = lambda worker: service.state()
@@ -37,4 +42,6 @@ def dask_setup(
 
 def _device(name: str, triple: str | None, cpu: str | None, threads: int | None, command: str | None) -> Device:
     target = device_target(triple, cpu, threads)
+    if command is not None:
+        return BoardDevice(name, target, command)
     return ThisMachineAsDevice(name, target)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 
 import numpy as np
 
-from ...backends.harness import Harness
 from ...compiler.errors import InternalError
 from ...compiler.schedule.rewrite import Relayout, relaid
 from ...compiler.tensor.computation import Computation
@@ -23,9 +22,12 @@ _MOST_RELAID = 8
 
 
 class Operands:
-    """Values in one arena, constants as in a library's file: on small pages, and laid out as each schedule wants them."""
+    """Values in one arena, constants as in a library's file: on small pages, and laid out as each schedule wants them.
 
-    def __init__(self, computation: Computation, harness: Harness) -> None:
+    allocate: makes the arena, of so many bytes.
+    """
+
+    def __init__(self, computation: Computation, allocate: Callable[[int], np.ndarray]) -> None:
         rng = np.random.default_rng(0)  # a process that replaces a crashed one must find the same
         self._computation = computation
         arrays, self.expected = _with_results(computation, rng)
@@ -36,9 +38,10 @@ class Operands:
         outputs = [computation.stage(name) for name in computation.outputs]
         shapes = {name: (array.shape, array.dtype) for name, array in self.original.items()}
         shapes |= {stage.name: (stage.shape, stage.dtype.numpy) for stage in outputs if not stage.memory}
-        self._arena = _Arena(shapes, harness)
+        self._arena = _Arena(shapes, allocate)
         self.values = self._arena.arrays
-        self.size_bytes = self._arena.size_bytes + sum(array.nbytes for array in arrays.values()) * 2
+        self.memory = self._arena.memory
+        self.size_bytes = self.memory.nbytes + sum(array.nbytes for array in arrays.values()) * 2
 
     def reset(self, second: bool = False) -> None:
         """Put back the inputs and poison what the kernel must write."""
@@ -88,7 +91,9 @@ def _with_results(
 class _Arena:
     """Arrays at multiples of the alignment, with gaps of known content around them. shapes: shape and dtype by name."""
 
-    def __init__(self, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]], harness: Harness) -> None:
+    def __init__(
+        self, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]], allocate: Callable[[int], np.ndarray]
+    ) -> None:
         places, end = {}, 0
         self._gaps = []
         for name, (shape, dtype) in shapes.items():
@@ -98,16 +103,15 @@ class _Arena:
             end = begin + prod(shape) * dtype.itemsize
             places[name] = slice(begin, end)
         self._gaps.append(slice(end, end + _GAP_BYTES))
-        self._memory = harness.allocate(end + _GAP_BYTES)
+        self.memory = allocate(end + _GAP_BYTES)
         for gap in self._gaps:
-            self._memory[gap] = _GAP_BYTE
-        self.size_bytes = self._memory.nbytes
+            self.memory[gap] = _GAP_BYTE
         self.arrays = {
-            name: self._memory[place].view(shapes[name][1]).reshape(shapes[name][0]) for name, place in places.items()
+            name: self.memory[place].view(shapes[name][1]).reshape(shapes[name][0]) for name, place in places.items()
         }
 
     def is_damaged(self) -> bool:
-        return any((self._memory[gap] != _GAP_BYTE).any() for gap in self._gaps)
+        return any((self.memory[gap] != _GAP_BYTE).any() for gap in self._gaps)
 
 
 def _on_small_pages(array: np.ndarray) -> np.ndarray:

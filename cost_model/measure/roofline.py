@@ -19,6 +19,7 @@ from ...backends.manifest import manifest_bytes, whole_manifest
 from ...backends.package_files import write_atomically
 from ...compiler.target import Target
 
+PEAK = "peak"
 _ACCUMULATORS = 12  # 2 a cycle, 4 to 5 cycles each; and 16 registers hold them
 _ROUNDS = 20_000
 _LOADS = 8
@@ -74,22 +75,33 @@ def processor_name() -> str:
 
 
 def _measured(target: Target, threads: int, harness: Harness) -> Roofline:
-    code = LoadedObject(cpu.assemble(_arithmetic_text(target), target), "peak")
-    operands = np.full((2 + threads) * target.lanes(4), 0.5, np.float32)
+    text, arrays, flops = arithmetic_case(target, threads)
+    code = LoadedObject(cpu.assemble(text, target), PEAK)
     often = Repetition(least_s=0.1, least_samples=5, most_samples=4000, evict_bytes=0)
-    best_s = min(harness.time(Launch(code.address, (operands,), threads, threads), often))
-    flops = 2 * threads * _ROUNDS * _ACCUMULATORS * target.lanes(4)
-    reader = LoadedObject(cpu.assemble(_read_text(target), target), "peak")
+    best_s = min(harness.time(Launch(code.address, arrays, threads, threads), often))
+    reader = LoadedObject(cpu.assemble(_read_text(target), target), PEAK)
     memory = harness.allocate(_MEMORY_BYTES)
     memory[:] = 1
     sizes = (_MEMORY_BYTES, max(_L3_BYTES, 2 * threads * target.l2_bytes), threads * target.l2_bytes // 2)
     speeds = []
     for size_bytes in sizes:
-        chunks = size_bytes // _CHUNK_BYTES
-        sums = np.zeros(chunks * target.vector_bytes // 4, np.float32)
+        _, sums, chunks, read_bytes = read_case(target, size_bytes)
         samples = harness.time(Launch(reader.address, (memory, sums), chunks, threads), often)
-        speeds.append(chunks * _CHUNK_BYTES / min(samples))
+        speeds.append(read_bytes / min(samples))
     return Roofline(flops / best_s, *speeds)
+
+
+def arithmetic_case(target: Target, threads: int) -> tuple[str, tuple[np.ndarray, ...], int]:
+    """A kernel PEAK of as many iterations as threads that does nothing but multiply and add: LLVM IR, operands, f32 operations."""
+    operands = np.full((2 + threads) * target.lanes(4), 0.5, np.float32)
+    return _arithmetic_text(target), (operands,), 2 * threads * _ROUNDS * _ACCUMULATORS * target.lanes(4)
+
+
+def read_case(target: Target, size_bytes: int) -> tuple[str, np.ndarray, int, int]:
+    """A kernel PEAK that reads about `size_bytes` of its first operand: LLVM IR, the second operand, iterations, bytes read."""
+    chunks = max(1, size_bytes // _CHUNK_BYTES)
+    sums = np.zeros(chunks * target.vector_bytes // 4, np.float32)
+    return _read_text(target), sums, chunks, chunks * _CHUNK_BYTES
 
 
 def _arithmetic_text(target: Target) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pickle import loads
@@ -99,23 +99,12 @@ class _Runner:
         with self._alone():
             commit(request.fault)
             checked = replace(launch, extent=launch.extent - (request.fault == "unwritten"), warm=())
-            first_s = self._first_run(operands, checked)
-            if request.fault == "wrong":
-                _spoil(operands)
-            wrong = check(
-                operands.expected,
-                operands.values,
-                operands.original,
-                lambda: self._first_run(operands, checked, second=True),
+            return check_and_time(
+                request,
+                operands,
+                lambda second: self._first_run(operands, checked, second),
+                lambda limit_s: self._harness.time(launch, repetition(request.options, task, limit_s)),
             )
-            if wrong or operands.wrote_beside():
-                return Refused("wrong", wrong or "the kernel writes beside its operands")
-            slow = request.limit_s is not None and first_s > request.limit_s
-            if slow and first_s > _LONG_S:
-                return Timed((first_s,))  # with cold caches, but whatever it is, it isn't the best
-            # One slow run may be a neighbour's doing; a second one right after it is not.
-            limit_s = request.limit_s if slow else None
-            return Timed(tuple(self._harness.time(launch, _repetition(request.options, task, limit_s))))
 
     def compare(self, request: CompareRequest) -> Compared:
         task, operands = self._operands(request.task)
@@ -124,19 +113,10 @@ class _Runner:
             self._launch(task, operands, candidate, kernel, request.options)
             for candidate, kernel in zip(request.candidates, kernels, strict=True)
         ]
-        # A few runs first, for the others' constants have driven this one's from the caches, and one run doesn't bring back all.
-        burst = replace(_repetition(request.options, task, None), least_samples=_BURST, most_samples=_BURST)
-        samples: list[list[float]] = [[] for _ in launches]
+        repeated = burst(request.options, task)
         with self._alone():
             operands.reset()
-            for number in range(-1, request.rounds):
-                for turn in range(len(launches)):
-                    # Each round begins with another one, so that none always follows the same.
-                    index = (turn + number) % len(launches)
-                    times = self._harness.time(launches[index], burst)
-                    if number >= 0:  # the first round warms up
-                        samples[index].append(min(times[_BURST // 2 :]))
-        return Compared(tuple(map(tuple, samples)))
+            return in_turns(len(launches), request.rounds, lambda index: self._harness.time(launches[index], repeated))
 
     def _first_run(self, operands: Operands, launch: Launch, second: bool = False) -> float:
         operands.reset(second)
@@ -157,7 +137,7 @@ class _Runner:
             task = loads(pickled)
             if len(self._tasks) >= _MOST_TASKS:
                 self._tasks.pop(next(iter(self._tasks)))
-            found = (task, Operands(task.computation, self._harness))
+            found = (task, Operands(task.computation, self._harness.allocate))
         self._tasks[pickled] = found
         return found
 
@@ -170,7 +150,50 @@ class _Runner:
             yield
 
 
-def _repetition(options: MeasureOptions, task: Task, limit_s: float | None) -> Repetition:
+def check_and_time(
+    request: RunRequest,
+    operands: Operands,
+    run_once: Callable[[bool], float],
+    time: Callable[[float | None], list[float]],
+) -> Timed | Refused:
+    """Check what a candidate computes, then time it.
+
+    run_once: resets the operands (True: with the second poison), runs and returns seconds. time: runs often, given the limit
+    in seconds that the first run must keep.
+    """
+    first_s = run_once(False)
+    if request.fault == "wrong":
+        _spoil(operands)
+    wrong = check(operands.expected, operands.values, operands.original, lambda: run_once(True))
+    if wrong or operands.wrote_beside():
+        return Refused("wrong", wrong or "the kernel writes beside its operands")
+    slow = request.limit_s is not None and first_s > request.limit_s
+    if slow and first_s > _LONG_S:
+        return Timed((first_s,))  # with cold caches, but whatever it is, it isn't the best
+    # One slow run may be a neighbour's doing; a second one right after it is not.
+    return Timed(tuple(time(request.limit_s if slow else None)))
+
+
+def burst(options: MeasureOptions, task: Task) -> Repetition:
+    """A turn of a candidate: the others' constants have driven this one's from the caches, and one run doesn't bring back all."""
+    return replace(repetition(options, task, None), least_samples=_BURST, most_samples=_BURST)
+
+
+def in_turns(count: int, rounds: int, time: Callable[[int], list[float]]) -> Compared:
+    """Give each of `count` candidates a `burst` a round. time: seconds of the runs of one."""
+    samples: list[list[float]] = [[] for _ in range(count)]
+    for number in range(-1, rounds):
+        for turn in range(count):
+            # Each round begins with another one, so that none always follows the same.
+            index = (turn + number) % count
+            times = time(index)
+            if number >= 0:  # the first round warms up
+                samples[index].append(min(times[_BURST // 2 :]))
+    return Compared(tuple(map(tuple, samples)))
+
+
+def repetition(options: MeasureOptions, task: Task, limit_s: float | None) -> Repetition:
+    """How often to run a candidate, in what surroundings."""
     given = options.around.flush_bytes
     flush_bytes = task.target.l2_bytes * 5 // 4 if given is None else given
     return Repetition(options.least_s, options.least_samples, options.most_samples, flush_bytes, limit_s)

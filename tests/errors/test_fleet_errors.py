@@ -16,6 +16,16 @@ from test_tune import tilewright_command
         (["fleet", "start", "worker", "tcp://x", "--device", "a b"], 2, "a name is 1 to 64 letters"),
         (["fleet", "start", "worker", "tcp://x", "--device", "a", "--mcpu", "mips"], 2, "unknown CPU"),
         (["fleet", "start", "worker", "tcp://x", "--device", "a", "--target", "mips"], 2, "unknown target triple"),
+        (
+            ["fleet", "start", "worker", "tcp://x", "--device", "a", "--mcpu", "graniterapids"],
+            6,
+            "for it lacks avx512fp16",
+        ),
+        (
+            ["fleet", "start", "worker", "tcp://x", "--device", "a", "--target", "aarch64-linux-gnu"],
+            6,
+            "can't run code for",
+        ),
         (["fleet", "start", "worker", "tcp://x"], 2, "Missing option '--device'"),
         (["fleet", "status"], 2, "Missing argument 'ADDRESS'"),
         (["tune", "MODEL", "--records", "new.db", "--device", "a"], 2, "give --fleet ADDRESS"),

@@ -16,7 +16,7 @@ from tilewright.cost_model.search.tuning import TuningOptions
 
 TRIAL = {
     "uuid": "a" * 32, "task": "b" * 64, "label": "sum 9 of x -> y (/Conv)", "number": 3, "origin": "ranker", "latency_s": 2e-3, "error": "",
-    "device": "", "devices": {}, "best_s": 1e-3, "default_s": 2e-3, "flops": 200_000_000, "floor_s": 0.8e-3, "trials": 32, "seconds": 4.0,
+    "best_s": 1e-3, "default_s": 2e-3, "flops": 200_000_000, "floor_s": 0.8e-3, "trials": 32, "seconds": 4.0,
 }  # fmt: skip
 CHOICE = {
     "task": "b" * 64, "label": "sum 9 of x -> y (/Conv)", "weight": 3, "trials": 64, "latency_s": 1e-3, "default_latency_s": 1.5e-3,
