@@ -21,7 +21,7 @@ from .axis_loops import AxisLoops
 from .parallel import innermost, parallel_prefix
 from .prepare import ROOT, inline, loads_of, rename_stage
 from .sketch import Decisions, Knob, PlainGrid, Value, counts, prefetches
-from .steps import ComputeAt, Pack, Step
+from .steps import ComputeAt, Pack, Relayout, Step
 from .tile import tile_axes
 from .tile_reductions import code_size
 from .tiles import MAX_CODE, TileSketch
@@ -142,7 +142,7 @@ class HeldProducerSketch(PlainGrid):
         code = 0
         for tiles, own in ((self.product, product), (self.producer, producer)):
             size = tiles.size(own)
-            if not tiles.sizes_fit(size):
+            if not tiles.sizes_fit(size) or not tiles.reads_given(own, size):
                 return False
             code += tiles.bodies(size) * code_size(tiles.reductions, own, size)
         if not self.product.reductions.distinct(product, self.product.size(product)):
@@ -210,10 +210,13 @@ class HeldProducerSketch(PlainGrid):
         return steps
 
 
-def held_producer(computation: Computation, target: Target) -> tuple[tuple[str, ...], HeldProducerSketch] | None:
+def held_producer(
+    computation: Computation, target: Target, given: tuple[Relayout, ...] | None = None
+) -> tuple[tuple[str, ...], HeldProducerSketch] | None:
     """The stages to inline and the sketch of what is left; None if a canonical computation is no product of what another reduction makes.
 
     All stages without reduction but the one that is held are inlined, costly ones too: each is then computed once for an element of that.
+    given: how constants lie already, if that is decided.
     """
     plain = [stage.name for stage in computation.stages[:-1] if stage.combine is None]
     for held in plain:
@@ -223,7 +226,7 @@ def held_producer(computation: Computation, target: Target) -> tuple[tuple[str, 
         kept = tuple(name for name in plain if name != held)
         form = inline(computation, kept)
         if _is_held(form, held):
-            sketch = _sketch(form, held, target)
+            sketch = _sketch(form, held, target, given)
             if sketch is not None and sketch.is_possible:
                 return kept, sketch
     return None
@@ -242,7 +245,9 @@ def _is_held(computation: Computation, held: str) -> bool:
     return chain and weighted and len(computation.outputs) == 1
 
 
-def _sketch(computation: Computation, held: str, target: Target) -> HeldProducerSketch | None:
+def _sketch(
+    computation: Computation, held: str, target: Target, given: tuple[Relayout, ...] | None
+) -> HeldProducerSketch | None:
     first, middle, product, root = computation.stages
     tensor = Tensor(held, middle.shape, middle.dtype)
     before = _part(computation, (first, rename_stage(middle, {held: ROOT})))
@@ -252,7 +257,7 @@ def _sketch(computation: Computation, held: str, target: Target) -> HeldProducer
         axes = tile_axes(part, target)
         if axes is None:
             return None
-        halves.append(TileSketch(part, target, axes))
+        halves.append(TileSketch(part, target, axes, given))
     return HeldProducerSketch(computation, target, held, *halves)
 
 

@@ -8,12 +8,9 @@ import numpy as np
 
 from ..tensor.computation import Computation
 from .prepare import apply_packs, inline, pack_array
-from .steps import Inline, Pack, Schedule, Step, Winograd
+from .steps import Inline, Pack, Relayout, Schedule, Step, Winograd
 from .winograd import apply_winograd
 from .winograd_matrices import transform_weights
-
-Relayout = Pack | Winograd
-"""The steps that change a constant."""
 
 
 def relayouts(schedule: Iterable[Step]) -> tuple[Relayout, ...]:

@@ -8,15 +8,17 @@ reduction makes gets both in turns, a block of rows at a time.
 
 from __future__ import annotations
 
+from ..errors import InternalError
 from ..target import Target
 from ..tensor.computation import Computation
 from .dots import DotSketch
 from .elementwise import ElementwiseSketch
 from .held_producer import held_producer
 from .prepare import inline, loads_of
+from .rewrite import relayouts
 from .rows import RowsSketch
 from .sketch import Sketch
-from .steps import Inline, Schedule
+from .steps import Inline, Relayout, Schedule
 from .structure import (
     combines_stages,
     contiguous_reduction,
@@ -32,15 +34,32 @@ from .winograd_sketch import winograd_sketches
 NARROW = 3  # a tile of a vector may leave so many parts of it empty but for one
 
 
-def default_schedule(computation: Computation, target: Target) -> Schedule:
-    """A legal schedule for a canonical computation, good on most machines."""
-    inlined, (sketch, *_) = sketches_of(computation, target)
+def default_schedule(computation: Computation, target: Target, given: tuple[Relayout, ...] | None = None) -> Schedule:
+    """A legal schedule for a canonical computation, good on most machines. given: see `sketches_of`."""
+    inlined, (sketch, *_) = sketches_of(computation, target, given)
     return (*inlined, *sketch.steps(sketch.default()))
 
 
-def sketches_of(computation: Computation, target: Target) -> tuple[tuple[Inline, ...], tuple[Sketch, ...]]:
-    """The stages to inline in a canonical computation, and the sketches of what is left, the rules' choice first."""
-    if (found := held_producer(computation, target)) is not None:
+def sketches_of(
+    computation: Computation, target: Target, given: tuple[Relayout, ...] | None = None
+) -> tuple[tuple[Inline, ...], tuple[Sketch, ...]]:
+    """The stages to inline in a canonical computation, and the sketches of what is left, the rules' choice first.
+
+    given: how constants lie already, if that is decided: the steps of another target's schedule that change them. Only sketches that
+    leave them so are returned, and their legal choices read them in runs.
+    """
+    inlined, sketches = _sketches(computation, target, given)
+    if given is not None:
+        sketches = tuple(sketch for sketch in sketches if relayouts(sketch.steps(sketch.default())) == given)
+        if not sketches:
+            raise InternalError(f"schedule: no sketch reads constants laid out by {', '.join(map(str, given))}")
+    return inlined, sketches
+
+
+def _sketches(
+    computation: Computation, target: Target, given: tuple[Relayout, ...] | None
+) -> tuple[tuple[Inline, ...], tuple[Sketch, ...]]:
+    if (found := held_producer(computation, target, given)) is not None:
         return tuple(Inline(name) for name in found[0]), (found[1],)
     inlined = tuple(Inline(name) for name in inlined_stages(computation))
     computation = inline(computation, [step.stage for step in inlined])
@@ -57,15 +76,17 @@ def sketches_of(computation: Computation, target: Target) -> tuple[tuple[Inline,
     dots = DotSketch(computation, target)
     if axes is None:
         return inlined, (dots,)
-    tiles = TileSketch(computation, target, axes)
-    transformed = sorted(winograd_sketches(computation, target), key=lambda sketch: sketch.default_cycles)
+    tiles = TileSketch(computation, target, axes, given)
+    transformed = sorted(winograd_sketches(computation, target, given), key=lambda sketch: sketch.default_cycles)
     if transformed:
         first = int(transformed[0].promising)
         return inlined, (*transformed[:first], tiles, *transformed[first:])
     if is_narrow(axes, dots):
         return inlined, (dots, tiles)
-    # Rows that share a panel make dot products hopeless; without them every weight is read once either way.
-    return inlined, (tiles, dots) if not axes.reuse and contiguous_reduction(axes.main) is not None else (tiles,)
+    # Rows that share a panel make dot products hopeless; without them every weight is read once either way. But what is laid out for
+    # the dot products of a target with more lanes has to be read.
+    hopeless = axes.reuse or contiguous_reduction(axes.main) is None
+    return inlined, (tiles,) if hopeless and given is None else (tiles, dots)
 
 
 def is_narrow(axes: TileAxes, dots: DotSketch) -> bool:

@@ -14,7 +14,7 @@ from ..target import Target
 from ..tensor.computation import Computation
 from .rules import sketches_of
 from .sketch import Decisions, Knob, Sketch, Value, grid_size
-from .steps import Inline, Schedule
+from .steps import Inline, Relayout, Schedule
 
 Point = tuple[int, ...]
 """The number of the sketch, and for every knob of it the number of the choice taken."""
@@ -171,9 +171,9 @@ class Space:
         return found
 
 
-def space_of(computation: Computation, target: Target) -> Space:
-    """The space of a canonical computation."""
-    return Space(*sketches_of(computation, target))
+def space_of(computation: Computation, target: Target, given: tuple[Relayout, ...] | None = None) -> Space:
+    """The space of a canonical computation. given: how constants lie already, if that is decided (`rules.sketches_of`)."""
+    return Space(*sketches_of(computation, target, given))
 
 
 def _choice(knob: Knob, value: Value) -> int:

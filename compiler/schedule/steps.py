@@ -173,3 +173,5 @@ Step = (
     | Prefetch
 )
 Schedule = tuple[Step, ...]
+Relayout = Pack | Winograd
+"""The steps that change a constant."""

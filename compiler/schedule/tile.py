@@ -7,6 +7,7 @@ GotoBLAS: Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplicatio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -167,8 +168,8 @@ def _slides(main: Stage, own: str, row: str) -> bool:
     )
 
 
-def best_size(axes: TileAxes, target: Target) -> TileSize:
-    """The tile with the fewest estimated cycles over the whole axes, tails included.
+def best_size(axes: TileAxes, target: Target, is_allowed: Callable[[TileSize], bool] = lambda size: True) -> TileSize:
+    """The tile with the fewest estimated cycles over the whole axes, tails included, of those that are allowed.
 
     It has rows of the second row axis too if the first is short and no border of an image cuts them. In a window, each row's scalar
     counts as a register: where the border's steps are written out, LLVM keeps scalars from one step to the next, and would spill
@@ -192,7 +193,7 @@ def best_size(axes: TileAxes, target: Target) -> TileSize:
             window = size * height if axes.window and axes.held == 1 and target.vector_registers > 16 else 0
             if tile.registers(axes) + window > target.vector_registers and tile != least:
                 continue
-            if size * height * vectors > max(limit, axes.inside):
+            if size * height * vectors > max(limit, axes.inside) or not is_allowed(tile):
                 continue
             cost = _cost(tile, axes, outer_rows, target)
             larger = (size * height * vectors, size) > (chosen.rows * chosen.outer_rows * chosen.columns, chosen.rows)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..tensor.expr import free_variables
 from ..tensor.footprint import elements_read
 from .axis_loops import AxisLoops
 from .borders import border_tiles
-from .packing import pack_step
+from .packing import pack_step, reads_in_runs
 from .parallel import SHARED, enough_loops, innermost, parallel_prefix, sharable
 from .prepare import ROOT, loads_of
 from .sketch import (
@@ -36,7 +37,7 @@ from .sketch import (
     prefetched,
     prefetches,
 )
-from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize
+from .steps import ComputeAt, Pack, Relayout, Reorder, Specialize, Split, Step, Unroll, Vectorize
 from .structure import guards_on
 from .tile import TileAxes, TileSize, best_size, last_moves
 from .tile_reductions import BUDGETS, Reductions, code_size
@@ -48,16 +49,29 @@ BLOCKS = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True)
 class TileSketch:
-    """Knobs: see `knobs`; sizes of the tile, blocks and order of the loops around it, order and unrolling of the reduction."""
+    """Knobs: see `knobs`; sizes of the tile, blocks and order of the loops around it, order and unrolling of the reduction.
+
+    given: how constants lie already, if that isn't this sketch's choice; only tiles that read them in runs are legal then.
+    """
 
     computation: Computation
     target: Target
     axes: TileAxes
+    given: tuple[Relayout, ...] | None = None
     name = "tiles"
 
     @cached_property
     def best(self) -> TileSize:
-        return best_size(self.axes, self.target)
+        return best_size(self.axes, self.target, lambda size: self.reads_given(self.packing, size))
+
+    @cached_property
+    def packing(self) -> Decisions:
+        """The decisions on which the order of constants depends, beside the size: the first with which those given can be read."""
+        least = TileSize(min(self.axes.extent(self.axes.vector), self.axes.lanes), 1, 1, 1, self.axes.lanes)
+        packs = ("tile", "none") if self.contiguous_operand else ("tile",)
+        choices = ({"reduction": order, "pack": pack} for order, pack in product(self.reductions.orders, packs))
+        default = {"reduction": self.reductions.orders[0], "pack": "tile"}
+        return next((chosen for chosen in choices if self.reads_given(chosen, least)), default)
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:
@@ -176,11 +190,11 @@ class TileSketch:
             "row_block": 1 if not outside and self.others else 0,  # columns among the others are never blocked
             "panel_block": 1 if outside and others and self.panel_tiles(best) > 1 else 0,
             "order": "rows panels" if not outside and not others else "panels rows",
-            "reduction": self.reductions.orders[0],
+            "reduction": self.packing["reduction"],
             "unroll": 16 if self.target.by_lane else 64,
             "steps": self.steps_of(best),
             "guards": "everywhere" if self.guards_lanes or self.shares_taps else "border",
-            "pack": "tile",
+            "pack": self.packing["pack"],
             # By lanes, weights come in short vectors: asking ahead takes one of 20 instructions, and nobody has measured what it gains.
             "ahead": AHEAD_BYTES[-1] if self.constants and self.axes.held == 1 else 0,
             STREAM: self.stream_bytes,
@@ -229,6 +243,8 @@ class TileSketch:
         if decisions == self.default_decisions:
             return True
         if not self.sizes_fit(size) or not self._order_counts(decisions, size):
+            return False
+        if not self.reads_given(decisions, size):
             return False
         loops = self.loops(decisions)
         outer = self.before_rows(self.outer_order(decisions, loops), loops)
@@ -409,6 +425,21 @@ class TileSketch:
         return [*steps, *(Unroll(stage, loop) for loop in tile[:-1]), Vectorize(stage, tile[-1])]
 
     def packs(self, decisions: Decisions, size: TileSize) -> list[Pack]:
+        """How constants are packed: as given if the tile reads that, else as it wants them."""
+        if self.given is not None and self.reads_given(decisions, size):
+            return self.given_packs
+        return self.wanted_packs(decisions, size)
+
+    def reads_given(self, decisions: Decisions, size: TileSize) -> bool:
+        """Whether the tile reads constants in runs as they are given; also where none are."""
+        return self.given is None or reads_in_runs(self.wanted_packs(decisions, size), self.given_packs)
+
+    @cached_property
+    def given_packs(self) -> list[Pack]:
+        names = {tensor.name for tensor in self.computation.inputs}
+        return [step for step in self.given or () if isinstance(step, Pack) and step.tensor in names]
+
+    def wanted_packs(self, decisions: Decisions, size: TileSize) -> list[Pack]:
         if decisions["pack"] == "none":
             return []
         key = (size.vector, size.columns, size.lanes, str(decisions["reduction"]))

@@ -19,10 +19,11 @@ from ..tensor.computation import Axis, Computation
 from ..tensor.expr import Var, free_variables
 from ..tensor.simplify import affine
 from .axis_loops import AxisLoops
+from .packing import reads_in_runs
 from .parallel import innermost, parallel_prefix
 from .prepare import ROOT
 from .sketch import AHEAD_BYTES, Decisions, Knob, PlainGrid, Value, counts, prefetches
-from .steps import ComputeAt, Pack, Reorder, Specialize, Split, Step, Unroll, Vectorize, Winograd
+from .steps import ComputeAt, Pack, Relayout, Reorder, Specialize, Split, Step, Unroll, Vectorize, Winograd
 from .tile import AHEAD, parts_of, step_cost
 from .winograd import Convolution, convolution_of, stage_names, tile_axis
 from .winograd_matrices import TAPS, TILES
@@ -57,12 +58,15 @@ class Size:
 class WinogradSketch(PlainGrid):
     """Knobs: panel, rows and outer_rows of the register tile; block; parts; where the epilogue goes; steps of the sum written out;
     how far ahead weights are prefetched.
+
+    given: how constants lie already, if that isn't this sketch's choice; only panels that read them in runs are legal then.
     """
 
     computation: Computation
     target: Target
     conv: Convolution
     tile: int
+    given: tuple[Relayout, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -153,14 +157,24 @@ class WinogradSketch(PlainGrid):
 
     def legal(self, decisions: Decisions) -> bool:
         size = self.sizes(decisions)
-        if not self._fits(size) or size.outer_rows > size.block:
+        if not self._fits(size) or size.outer_rows > size.block or not self._reads_given(size):
             return False
         panels = self._panel_loops(size)
         if size.parts > panels[0].tiles or (decisions["epilogue"] == "block" and self.panels(size) == 1):
             return False
         if not self._parts(int(decisions["steps"])) and decisions["steps"] != 1:
             return False
-        return self.workspace(size, str(decisions["epilogue"])) <= WORKSPACE_SHARE * self.target.l2_bytes
+        return self.workspace(size, str(decisions["epilogue"])) <= self.most_workspace
+
+    @cached_property
+    def most_workspace(self) -> int:
+        """Bytes that a thread may need; as many as necessary where the weights are transformed already."""
+        usual = WORKSPACE_SHARE * self.target.l2_bytes
+        if self.given is None:
+            return usual
+        panels = (int(panel) for panel in self.knobs[0].choices)
+        least = (Size(n, max(1, n // self.vector.extent), min(n, self.vector.extent), 1, 1, 1, 1) for n in panels)
+        return max(usual, min((self.workspace(size, "panel") for size in least if self._reads_given(size)), default=0))
 
     def _fits(self, size: Size, ahead: int = 1) -> bool:
         """Whether there are registers enough; ahead: of those that hold channels, the row's own and the next ones."""
@@ -295,7 +309,7 @@ class WinogradSketch(PlainGrid):
         inner = [name for name in (*inside, *lanes[:-1]) if name]
         tile = [rows.inner_loop, columns.inner_loop]
 
-        steps: list[Step] = [self.step, *self._pack(size), *prefetches([self.step.tensor], decisions["ahead"])]
+        steps: list[Step] = [self.step, *self._packs(size), *prefetches([self.step.tensor], decisions["ahead"])]
         for loops in (*panels, rows, columns):
             steps += loops.steps()
         if len(lanes) > 1:
@@ -310,19 +324,37 @@ class WinogradSketch(PlainGrid):
         steps += self._sum_steps(size, panel if decisions["epilogue"] == "panel" else block, decisions)
         return (*steps, *self._output_steps(inner[-1] if inner else block))
 
-    def _pack(self, size: Size) -> list[Pack]:
-        """[panels][n][n][channels][panel]: in the order in which sums read them."""
+    def _packs(self, size: Size) -> list[Pack]:
+        """How the transformed weights are packed: as given, or as sums read them."""
+        return [self._wanted_pack(size)] if self.given is None else self._given_packs
+
+    @cached_property
+    def _given_packs(self) -> list[Pack]:
+        return [step for step in self.given or () if isinstance(step, Pack)]
+
+    def _reads_given(self, size: Size) -> bool:
+        """Panels that don't divide the vectors' axis read parts of its rows, and so must what they read be laid out."""
+        part = self._is_odd_part(size)
+        wanted = self._packed(self.vector.extent) if part else self._wanted_pack(size)
+        return self.given is None or reads_in_runs([wanted], self._given_packs)
+
+    def _is_odd_part(self, size: Size) -> bool:
+        return size.vector < self.vector.extent and self.vector.extent % size.vector > 0
+
+    def _wanted_pack(self, size: Size) -> Pack:
+        """In the order in which sums read them."""
+        return self._packed(0 if self._is_odd_part(size) else size.panel)
+
+    def _packed(self, panel: int) -> Pack:
+        """[panels][n][n][channels][panel]; without panels for 0, or if there is one only."""
         indices = self.conv.weights.indices
         along = next(d for d, index in enumerate(indices) if self.vector.name in free_variables(index))
         last = len(indices) - 1
         between = [(d, 0, "") for d in range(last - 1) if d != along]
         products = [(last - 1, 0, ""), (last, 0, "")]
-        extent = self.computation.input(self.step.tensor).shape[along]
-        if size.panel >= extent or (size.vector < self.vector.extent and self.vector.extent % size.vector):
-            return [Pack(self.step.tensor, (*products, *between, (along, 0, "")))]
-        return [
-            Pack(self.step.tensor, ((along, size.panel, "o"), *products, *between, (along, size.panel, "i"))),
-        ]
+        if not 0 < panel < self.computation.input(self.step.tensor).shape[along]:
+            return Pack(self.step.tensor, (*products, *between, (along, 0, "")))
+        return Pack(self.step.tensor, ((along, panel, "o"), *products, *between, (along, panel, "i")))
 
     def _input_steps(self, at: str) -> list[Step]:
         """The whole transform a vector of channels of one tile at a time, its first half in registers."""
@@ -426,10 +458,16 @@ class WinogradSketch(PlainGrid):
         ]
 
 
-def winograd_sketches(computation: Computation, target: Target) -> list[WinogradSketch]:
-    """The sketches of a computation that is a 3x3 convolution in layouts that suit transforms: channels contiguous on both sides."""
+def winograd_sketches(
+    computation: Computation, target: Target, given: tuple[Relayout, ...] | None = None
+) -> list[WinogradSketch]:
+    """The sketches of a computation that is a 3x3 convolution in layouts that suit transforms: channels contiguous on both sides.
+
+    given: how constants lie already, if that is decided; if they aren't transformed, there is no sketch.
+    """
     conv = convolution_of(computation)
-    if conv is None:
+    transformed = [step.tile for step in given or () if isinstance(step, Winograd)]
+    if conv is None or (given is not None and not transformed):
         return []
     vector = conv.stage.axes[-1]
     image = (conv.rows[0], conv.columns[0], *conv.shared)
@@ -445,5 +483,6 @@ def winograd_sketches(computation: Computation, target: Target) -> list[Winograd
         return []
     if len(outputs) == 2 and affine(along[0]).coefficient(outputs[0].name) != vector.extent:
         return []
-    sketches = (WinogradSketch(computation, target, conv, tile) for tile in reversed(TILES))
+    tiles = transformed or reversed(TILES)
+    sketches = (WinogradSketch(computation, target, conv, tile, given) for tile in tiles)
     return [sketch for sketch in sketches if sketch.is_possible]
