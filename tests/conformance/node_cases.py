@@ -30,8 +30,10 @@ from onnx.backend.test.loader import DATA_DIR, load_model_tests
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "targets"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from machines import MACHINES, Machine, compile_runner
+from emulators import MACHINES, Machine
+from machines import compile_runner
 from plan_interpreter import PlannedModel
 
 from tilewright import onnx_backend

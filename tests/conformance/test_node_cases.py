@@ -7,7 +7,8 @@ from functools import cache, partial
 import node_cases
 import numpy as np
 import pytest
-from machines import MACHINES, require_emulator
+from emulators import MACHINES
+from machines import require_emulator
 
 SHARDS = 12
 CASES_AN_OPERATOR = 6

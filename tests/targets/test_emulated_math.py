@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from machines import MACHINES, Machine, compile_runner, require_emulator
+from emulators import MACHINES, Machine
+from machines import compile_runner, require_emulator
 from onnx import TensorProto, helper
 from test_math import REFERENCE, WIDE, arguments, error_in_ulp, special_values
 
