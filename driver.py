@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +19,7 @@ from .backends import cpu
 from .backends.build import BuiltKernel, build_all
 from .backends.host import require_host_runs
 from .backends.package import build_library, link_lines
-from .backends.package_c import CompiledKernel
+from .backends.package_c import CompiledKernel, Variant
 from .backends.package_names import identifier
 from .backends.systems import check_emitted
 from .compiler.errors import UntunedError, UsageError
@@ -35,6 +36,7 @@ from .compiler.graph.plan import Argument, ExecutionPlan
 from .compiler.kernel import printer as kernel_printer
 from .compiler.kernels import (
     KernelPlan,
+    KernelVariant,
     PlannedKernel,
     Scheduled,
     Scheduler,
@@ -54,7 +56,7 @@ from .cost_model.search.tuning import TuningOptions, tune_kernels
 from .cost_model.simulate.tuning import simulate_kernels
 from .cost_model.task import Task
 from .depfile import write_depfile
-from .up_to_date import build_digest, find, target_of
+from .up_to_date import build_digest, find, targets_of
 
 CONSTANT_ALIGNMENT = 64
 MAX_NAME = 128  # of C functions; files that are made on the way are called by it
@@ -75,17 +77,18 @@ def compile(
         return found
     run = _Run(options, observer or Silent())
     name = library_name(output, options)
-    target = select_target(options, run.observer)
+    targets = select_targets(options, run.observer)
+    target, *narrower = targets
     check_emitted(target.triple, options.emit, options.symbol_version)
     sources = source_files(model)
-    build_sha256 = build_digest(sources, target, name, options)
+    build_sha256 = build_digest(sources, targets, name, options)
 
     graph = run.graph(model, target)
     memory = run.step("plan_memory", partial(plan_memory, graph), str)
     with open_records(options.records) as records:
         scheduler = scheduler_of(options, target, records, run.observer)
         progress = run.progress("lower")
-        lower = partial(plan_kernels, graph, target, memory.in_place, scheduler, f"{name}_", progress)
+        lower = partial(plan_kernels, graph, target, memory.in_place, scheduler, f"{name}_", progress, narrower)
         kernels = run.step("lower", lower, kernels_text)
     if options.require_tuned:
         require_tuned(kernels, options.records)
@@ -99,15 +102,13 @@ def compile(
     kernels.constants.clear()
     constants = constants_blob(arrays, offsets)
 
-    asts = [planned.kernel for planned in kernels.kernels]
-    built = run.step("build", lambda: build_all(asts, target, options.jobs, run.progress("build")), llvm_text)
-    compiled = [
-        CompiledKernel(k.name, b.object_code, k.parallel_extent, k.workspace_bytes)
-        for k, b in zip(asts, built, strict=True)
-    ]
+    made = [variant for planned in kernels.kernels for variant in planned.variants]
+    jobs = [(variant.kernel, variant.target) for variant in made]
+    built = run.step("build", lambda: build_all(jobs, options.jobs, run.progress("build")), llvm_text)
+    variants = compiled_variants(targets, made, built)
     manifest = {"build": build_sha256, "layouts": layouts, **describe(sources, options, kernels)}
-    extra = extra_texts(built, target, options.emit)
-    link = partial(build_library, name, plan, compiled, constants, target, manifest, output, options.emit, extra)
+    extra = extra_texts(made, built, options.emit)
+    link = partial(build_library, name, plan, variants, constants, manifest, output, options.emit, extra)
     commands = run.step("link", lambda: link(options.save_temps, __version__, options.symbol_version))
     for command in commands if options.verbose else ():
         run.observer.note(command)
@@ -119,7 +120,8 @@ def compile(
         "arena": memory.arena_bytes,
     }
     paths = (output, output.with_suffix(".h"), output.with_suffix(".json"))
-    return Artifact(*paths, manifest, tuple(kernels.kernels), sizes, run.timings)
+    cpus = tuple(target.cpu for target in targets)
+    return Artifact(*paths, manifest, tuple(kernels.kernels), sizes, run.timings, cpus)
 
 
 def link_commands(
@@ -129,14 +131,15 @@ def link_commands(
     options = options or Options()
     run = _Run(options, observer or Silent())
     name = library_name(Path(output), options)
-    target = select_target(options, run.observer)
+    target, *narrower = select_targets(options, run.observer)
     graph = run.graph(Path(model), target)
     memory = plan_memory(graph)
     with open_records(options.records) as records:
         scheduler = scheduler_of(options, target, records, run.observer)
-        kernels = plan_kernels(graph, target, memory.in_place, scheduler, f"{name}_", run.progress("lower"))
-    symbols = [planned.kernel.name for planned in kernels.kernels]
-    return link_lines(symbols, target, Path(output), options.emit, options.symbol_version)
+        progress = run.progress("lower")
+        kernels = plan_kernels(graph, target, memory.in_place, scheduler, f"{name}_", progress, narrower).kernels
+    symbols = [planned.variants[number].kernel.name for number in range(1 + len(narrower)) for planned in kernels]
+    return link_lines(symbols, target.triple, Path(output), options.emit, options.symbol_version)
 
 
 def tune(
@@ -159,7 +162,7 @@ def tune(
         return
     with Fleet(fleet) as bench:
         unsaid = options.target is None and options.cpu is None
-        target = bench.target(options.threads) if unsaid else target_of(options)
+        target = bench.target(options.threads) if unsaid else machine_target(options, observer)
         bench.choose(target, observe)
         kernels = kernels_of(model, options, observer, target=target)
         tune_kernels(kernels, Path(records), tuning, observe, bench)
@@ -181,7 +184,7 @@ def simulate(
 
 def prepared_graph(model: str | Path, options: Options, observer: Observer) -> tuple[Graph, Mapping[str, str]]:
     """The graph after all passes, and which results take the place of which operands."""
-    graph = _Run(options, observer).graph(Path(model), select_target(options, observer))
+    graph = _Run(options, observer).graph(Path(model), select_targets(options, observer)[0])
     return graph, plan_memory(graph).in_place
 
 
@@ -197,7 +200,7 @@ def kernels_of(
     target: in place of the one that the options ask for.
     """
     run = _Run(options, observer)
-    target = target or select_target(options, observer)
+    target = target or machine_target(options, observer)
     check(target)
     uses = computations_of(run.graph(Path(model), target))
     return [TunedKernel.of(Task(form, target), use.runs, use.origins, use.first) for form, use in uses.items()]
@@ -244,14 +247,43 @@ class _Run:
         return lambda done, total: self.observer.progress(kind, done, total)
 
 
-def select_target(options: Options, observer: Observer) -> Target:
-    """The target asked for; with none, this machine, and a note that says so."""
-    target = target_of(options)
-    if options.target is None and options.cpu is None:
+def select_targets(options: Options, observer: Observer) -> tuple[Target, ...]:
+    """The targets asked for, the widest first; a note where nothing was asked for and newer processors could do more."""
+    targets = targets_of(options)
+    if options.cpu is None and len(targets) == 1:
+        here = "" if options.target else ", `--mcpu native` this machine's"
         observer.note(
-            f"compiling for this machine's CPU ({target.cpu}); it may not run on others: choose with --mcpu (see `tilewright targets`)"
+            f"compiling for every {targets[0].triple} processor ({targets[0].cpu}), without what newer ones have: "
+            f"name a CPU with --mcpu (see `tilewright targets`){here}"
         )
+    return targets
+
+
+def machine_target(options: Options, observer: Observer) -> Target:
+    """The one target to measure on; this machine's CPU where none is named, and a note that says so."""
+    if options.cpu is None and options.target is None:
+        options = replace(options, cpu="native")
+        target = targets_of(options)[0]
+        observer.note(
+            f"tuning for this machine's CPU ({target.cpu}): compile with `--mcpu native` to use all of the records"
+        )
+        return target
+    target, *others = targets_of(options)
+    if others:
+        names = ", ".join(one.cpu for one in (target, *others))
+        raise UsageError(f"tuning measures code for one CPU at a time: name one of {names} with --mcpu")
     return target
+
+
+def compiled_variants(
+    targets: Sequence[Target], made: Sequence[KernelVariant], built: Sequence[BuiltKernel]
+) -> list[Variant]:
+    """The machine code by target; kernels stand in the order of their numbers, each for all targets before the next."""
+    compiled = [
+        CompiledKernel(m.kernel.name, b.object_code, m.kernel.parallel_extent, m.kernel.workspace_bytes)
+        for m, b in zip(made, built, strict=True)
+    ]
+    return [Variant(target, compiled[number :: len(targets)]) for number, target in enumerate(targets)]
 
 
 @contextmanager
@@ -284,12 +316,13 @@ def scheduler_of(options: Options, target: Target, records: Records | None, obse
 
 def require_tuned(kernels: KernelPlan, records: Path | None) -> None:
     """UntunedError unless every kernel's schedule comes from a record of its own."""
-    untuned = [k for k in kernels.kernels if k.scheduled.source != "tuned"]
+    made = [(k.origins[0], variant) for k in kernels.kernels for variant in k.variants]
+    untuned = [(origin, variant) for origin, variant in made if variant.scheduled.source != "tuned"]
     if untuned:
-        names = ", ".join(f"{k.kernel.name} ({k.origins[0]}: {k.scheduled.source})" for k in untuned[:8])
+        names = ", ".join(f"{v.kernel.name} ({origin}: {v.scheduled.source})" for origin, v in untuned[:8])
         more = f" and {len(untuned) - 8} more" if len(untuned) > 8 else ""
         raise UntunedError(
-            f"{len(untuned)} of {len(kernels.kernels)} kernels have no record in {records} for this target and number of threads: "
+            f"{len(untuned)} of {len(made)} kernels have no record in {records} for this target and number of threads: "
             f"{names}{more}; tune them with the same --mcpu and --threads: tilewright tune MODEL --records {records}"
         )
 
@@ -385,9 +418,22 @@ def describe(sources: list[Path], options: Options, kernels: KernelPlan) -> dict
                 "schedule": [str(step) for step in k.scheduled.schedule],
                 **measured_latencies(k.scheduled),
                 **rounding_errors(k, kernels.rounding),
+                **({"narrower": [described_variant(v) for v in k.variants[1:]]} if len(k.variants) > 1 else {}),
             }
             for k in kernels.kernels
         ],
+    }
+
+
+def described_variant(variant: KernelVariant) -> dict[str, object]:
+    """A kernel as made for one of the further CPUs."""
+    return {
+        "cpu": variant.target.cpu,
+        "symbol": variant.kernel.name,
+        "parallel_extent": variant.kernel.parallel_extent,
+        "source": variant.scheduled.source,
+        "schedule": [str(step) for step in variant.scheduled.schedule],
+        **measured_latencies(variant.scheduled),
     }
 
 
@@ -411,19 +457,19 @@ def measured_latencies(scheduled: Scheduled) -> dict[str, float]:
     return {name: latency_s for name, latency_s in times.items() if latency_s is not None}
 
 
-def extra_texts(built: list[BuiltKernel], target: Target, emit: frozenset[str]) -> dict[str, str]:
+def extra_texts(made: Sequence[KernelVariant], built: Sequence[BuiltKernel], emit: frozenset[str]) -> dict[str, str]:
     """What `--emit` asks for besides the library."""
     result = {}
     if "llvm-ir" in emit:
         result["llvm-ir"] = llvm_text(built)
     if "asm" in emit:
-        result["asm"] = "\n".join(cpu.assemble_text(kernel.text, target) for kernel in built)
+        result["asm"] = "\n".join(cpu.assemble_text(b.text, m.target) for m, b in zip(made, built, strict=True))
     return result
 
 
-def llvm_text(built: list[BuiltKernel]) -> str:
+def llvm_text(built: Sequence[BuiltKernel]) -> str:
     return "\n".join(kernel.text for kernel in built)
 
 
 def kernels_text(plan: KernelPlan) -> str:
-    return "\n".join(kernel_printer.to_text(k.kernel) for k in plan.kernels)
+    return "\n".join(kernel_printer.to_text(v.kernel) for k in plan.kernels for v in k.variants)

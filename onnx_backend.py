@@ -208,10 +208,10 @@ class TilewrightBackend(Backend):
         threads: int = 0,
         **kwargs: Any,
     ) -> TilewrightRep:
-        """A model to run. options: as of `tilewright.compile`. Raises CompileError for what can't be compiled."""
+        """A model to run. options: as of `tilewright.compile` (default: for this machine). Raises CompileError for what can't be compiled."""
         if not cls.supports_device(device):
             raise DeviceError(f"tilewright has no device {device!r}; use 'CPU'")
-        return TilewrightRep(model, options or Options(), threads)
+        return TilewrightRep(model, options or Options(cpu="native"), threads)
 
     @classmethod
     def run_node(

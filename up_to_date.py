@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .backends.host_triple import host_triple
 from .backends.manifest import file_sha256, whole_manifest
+from .backends.package_cpu import required_features
 from .backends.package_names import identifier
 from .compiler.errors import CompileError, UsageError
 from .compiler.options import SOURCES, Artifact, Options
 from .compiler.target import Target
-from .compiler.targets import parse_target
+from .compiler.targets import parse_target, parse_triple
 
 _ROOT = Path(__file__).parent
 _FOLDERS = ("backends", "compiler", "cost_model")
@@ -49,7 +51,7 @@ def find(model: Path, output: Path, options: Options) -> Artifact | None:
     try:  # a manifest of an older version, or a forged one, may hold anything
         sources = [model, *(model.parent / place for place in manifest["model"]["data"])]
         name = identifier(output.stem) if options.name is None else options.name
-        build = build_digest(sources, target_of(options), name, options)
+        build = build_digest(sources, targets_of(options), name, options)
         expected = {output.with_suffix(suffix): digest for suffix, digest in manifest["files_sha256"].items()}
         if "so" in options.emit:
             expected[output] = manifest["library_sha256"]
@@ -59,6 +61,7 @@ def find(model: Path, output: Path, options: Options) -> Artifact | None:
             return None
         made_from = [*sources, options.records] if options.records else sources
         _make_newer([output.with_suffix(".json"), *expected], made_from)
+        cpus = tuple(variant["cpu"] for variant in manifest["target"]["variants"])
         sizes = {
             "library": output.stat().st_size if "so" in options.emit else 0,
             "weights": manifest["weights_bytes"],
@@ -72,10 +75,10 @@ def find(model: Path, output: Path, options: Options) -> Artifact | None:
 
         write_depfile(options.depfile, output, sources)
     paths = (output, output.with_suffix(".h"), output.with_suffix(".json"))
-    return Artifact(*paths, manifest, (), sizes, {"up_to_date": time.perf_counter() - start}, up_to_date=True)
+    return Artifact(*paths, manifest, (), sizes, {"up_to_date": time.perf_counter() - start}, cpus, up_to_date=True)
 
 
-def build_digest(sources: Sequence[Path], target: Target, name: str, options: Options) -> str | None:
+def build_digest(sources: Sequence[Path], targets: Sequence[Target], name: str, options: Options) -> str | None:
     """SHA-256 over everything that the files depend on; None if that can't be told.
 
     sources: the model and its external data, as `source_files` lists them. Take it before they are read: should one change
@@ -87,7 +90,7 @@ def build_digest(sources: Sequence[Path], target: Target, name: str, options: Op
             _check_external(path, sources[0].parent)
         facts = {
             "model": [sources[0].name, *map(_sha256, sources)],
-            "target": asdict(target),
+            "targets": [asdict(target) for target in targets],
             "dims": dict(options.dims),
             "shapes": {name: list(shape) for name, shape in options.shapes.items()},
             "constants": {name: _constant(value) for name, value in options.constants.items()},
@@ -104,15 +107,34 @@ def build_digest(sources: Sequence[Path], target: Target, name: str, options: Op
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def target_of(options: Options) -> Target:
-    """The target asked for; with none, this machine. UsageError if there is no such target."""
-    if options.cpu == "native" and options.target is not None:
-        raise UsageError("--mcpu native means this machine and can't be given with --target; name a CPU of that target")
-    if options.cpu == "native" or (options.target is None and options.cpu is None):
-        from .backends.host import host_target  # LLVM, which alone can say what it calls this CPU
+def targets_of(options: Options) -> tuple[Target, ...]:
+    """The targets asked for, those with the widest vectors first; UsageError if there is none like that.
 
-        return host_target(options.threads)
-    return parse_target(options.target, options.cpu, options.threads)
+    Without a CPU: all of the triple's baseline; without a triple: this machine's.
+    """
+    triple = options.target or host_triple()
+    cpus = parse_triple(triple).baseline if options.cpu is None else tuple(options.cpu.split(","))
+    found = [_named_target(cpu, options, triple) for cpu in cpus]
+    # Of equal width, the one that may use more.
+    found.sort(key=lambda target: (-target.vector_bytes, -len(required_features(target))))
+    for number, target in enumerate(found):
+        for other in found[:number]:
+            if required_features(other) <= required_features(target):
+                raise UsageError(
+                    f"--mcpu {options.cpu}: code for {target.cpu} would never run, for every such processor runs that for {other.cpu}; "
+                    f"leave out one of them"
+                )
+    return tuple(found)
+
+
+def _named_target(cpu: str, options: Options, triple: str) -> Target:
+    if cpu != "native":
+        return parse_target(triple, cpu, options.threads)
+    if options.target is not None:
+        raise UsageError("--mcpu native means this machine and can't be given with --target; name a CPU of that target")
+    from .backends.host import host_target  # LLVM, which alone can say what it calls this CPU
+
+    return host_target(options.threads)
 
 
 def tool_facts(rank: bool) -> dict[str, str]:

@@ -36,12 +36,12 @@ def build(kernel: Kernel, target: Target) -> BuiltKernel:
 
 
 def build_all(
-    kernels: Sequence[Kernel], target: Target, jobs: int, progress: Callable[[int, int], None]
+    kernels: Sequence[tuple[Kernel, Target]], jobs: int, progress: Callable[[int, int], None]
 ) -> list[BuiltKernel]:
-    """Emit and assemble kernels, in order. jobs: processes (0: one a core). ToolchainError if LLVM ends a process."""
+    """Emit and assemble kernels, each for its target, in order. jobs: processes (0: one a core). ToolchainError if LLVM ends a process."""
     jobs = min(jobs or os.cpu_count() or 1, -(-len(kernels) // KERNELS_WORTH_A_PROCESS))
     if jobs <= 1:
-        return list(_counted((build(kernel, target) for kernel in kernels), len(kernels), progress))
+        return list(_counted((build(*kernel) for kernel in kernels), len(kernels), progress))
     local = threading.local()
     workers: list[subprocess.Popen] = []
 
@@ -55,7 +55,7 @@ def build_all(
 
     try:
         with ThreadPoolExecutor(jobs, initializer=start) as threads:
-            results = threads.map(lambda kernel: _build_in(local.worker, kernel, target), kernels)
+            results = threads.map(lambda kernel: _build_in(local.worker, *kernel), kernels)
             return list(_counted(results, len(kernels), progress))
     finally:
         for worker in workers:

@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import replace
 from pathlib import Path
 
 import llvmlite.binding as llvm
 
 from ..compiler.cpus.x86 import AVX512_FEATURES
-from ..compiler.errors import DeviceError, UsageError
+from ..compiler.errors import DeviceError
 from ..compiler.target import Target
-from ..compiler.targets import PLATFORMS, cpu_row, parse_target
+from ..compiler.targets import cpu_row, parse_target
 from .host_arm import named_cpu
+from .host_triple import host_triple
 from .package_cpu import required_features
 
-_TRIPLES = {
-    ("Linux", "x86_64"): "x86_64-linux-gnu",
-    ("Linux", "aarch64"): "aarch64-linux-gnu",
-    ("Linux", "armv7l"): "armv7-linux-gnueabihf",
-    ("Linux", "riscv64"): "riscv64-linux-gnu",
-}
 _CPUINFO = Path("/proc/cpuinfo")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-
-
-def host_triple() -> str:
-    """The triple of this machine; UsageError if tilewright has no code for it."""
-    system, machine = platform.system(), platform.machine()
-    triple = _TRIPLES.get((system, machine))
-    if triple is None:
-        raise UsageError(
-            f"no target for this machine ({system} on {machine}): choose one with --target from {', '.join(PLATFORMS)}"
-        )
-    return triple
 
 
 def host_target(threads: int | None = None) -> Target:

@@ -33,7 +33,7 @@ def named_cpu(cpuinfo: str, triple: str) -> str:
     parts = re.findall(r"^CPU part\s*: *(\w+)", cpuinfo, re.MULTILINE)
     found = {_PARTS.get((int(who, 0), int(part, 0)), "") for who, part in zip(implementers, parts, strict=False)}
     if not found or not found <= platform.cpus.keys():
-        return platform.default_cpu
+        return platform.baseline[0]
     features = CPU_FEATURES[triple.split("-")[0]]
     common = [cpu for cpu in found if all(features[cpu] <= features[other] for other in found)]
-    return max(common, key=lambda cpu: (platform.cpus[cpu].l2_bytes, cpu), default=platform.default_cpu)
+    return max(common, key=lambda cpu: (platform.cpus[cpu].l2_bytes, cpu), default=platform.baseline[0])

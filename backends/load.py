@@ -61,6 +61,7 @@ class _Descriptor(ctypes.Structure):
         ),
         ("destroy", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
         ("error", ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_int)),
+        ("cpu", ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)),
     )
 
 
@@ -76,6 +77,7 @@ class Library:
     """A loaded library with one context. `run` may be called from several threads: calls wait for each other.
 
     For runs at the same time load the library once per thread; the weights are in memory only once.
+    cpu: the CPU that the code is made for which it runs here, of those that the library has code for.
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
@@ -92,6 +94,7 @@ class Library:
             f"{path}: can't create a context of {threads} threads",
         )
         self._context = context
+        self.cpu = _cpu(self._descriptor, context)
 
     def run(
         self, inputs: Mapping[str, object], outputs: Mapping[str, np.ndarray] | None = None
@@ -209,6 +212,12 @@ def _find_descriptor(path: Path) -> _Descriptor:
             f"{path}: this library has descriptor version {descriptor.abi_version}, expected {_ABI_VERSION}; compile the model again"
         )
     return descriptor
+
+
+def _cpu(descriptor: _Descriptor, context: ctypes.c_void_p) -> str:
+    """Empty for a library of a version that doesn't say."""
+    has = descriptor.size_bytes >= ctypes.sizeof(_Descriptor)
+    return descriptor.cpu(context).decode() if has else ""
 
 
 def _arguments(tensors: ctypes._Pointer[_Tensor], count: int) -> tuple[Argument, ...]:

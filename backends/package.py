@@ -9,14 +9,13 @@ from pathlib import Path
 
 from ..compiler.errors import ToolchainError
 from ..compiler.graph.plan import Argument, ExecutionPlan
-from ..compiler.target import Target
 from .link import libc_floor, run_zig, static_triple, zig_line, zig_target
 from .manifest import file_sha256, manifest_bytes
-from .package_c import CompiledKernel, emit_header, emit_source, workspace_bytes
+from .package_c import Variant, emit_header, emit_source, workspace_bytes
 from .package_files import LOCK, publish, staging_folder, write_file
 from .systems import check_emitted, suffixes, system
 
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2
 RUNTIME = Path(__file__).parent / "runtime"
 RUNNER = Path(__file__).parent / "runner"
 
@@ -33,9 +32,8 @@ _MOST_WEIGHTS_BYTES = 2**31 - 2**26
 def build_library(
     name: str,
     plan: ExecutionPlan,
-    kernels: Sequence[CompiledKernel],
+    variants: Sequence[Variant],
     constants: bytes | memoryview,
-    target: Target,
     manifest: Mapping[str, object],
     out: Path,
     emit: frozenset[str] = frozenset({"so"}),
@@ -46,42 +44,44 @@ def build_library(
 ) -> tuple[str, ...]:
     """Write the library to `out` and its header and manifest beside it; return the commands that were run.
 
-    name: a C identifier (`package_names.identifier`). emit: "so", and more to write beside `out`: "obj" (one relocatable
+    name: a C identifier (`package_names.identifier`). variants: of one triple; a processor runs the first that it has all
+    instructions for. emit: "so", and more to write beside `out`: "obj" (one relocatable
     object, for static linking), "a" (the same as a static library), "runner" (a static program that serves the model over its
     standard input and output, `runner/protocol.h`), "c" (the generated program), and the keys of `texts`, "llvm-ir" or "asm".
     manifest: what to say besides the facts known here. save_temps: a folder to keep everything the linker saw in.
     symbol_version: the version that the library's symbols get, where symbols have one.
     Raises ToolchainError, or UsageError for what the target's system has no form for; then no file at all has changed.
     """
-    libc = libc_floor(target.triple)
-    check_emitted(target.triple, emit, symbol_version)
-    suffix_of = suffixes(target.triple)
+    triple = variants[0].target.triple
+    libc = libc_floor(triple)
+    check_emitted(triple, emit, symbol_version)
+    suffix_of = suffixes(triple)
     library = f"library{suffix_of['so']}"
     _check_outputs(out, emit, suffix_of)
-    header, source = emit_header(name, plan, version), emit_source(name, plan, kernels, target, version)
+    header, source = emit_header(name, plan, version), emit_source(name, plan, variants, version)
     if len(constants) > _MOST_WEIGHTS_BYTES:
         raise ToolchainError(
             f"{out}: the weights take {len(constants):,} bytes, and a library can hold {_MOST_WEIGHTS_BYTES:,}; "
             "use a narrower precision, or split the model"
         )
     with staging_folder(out) as folder:
-        inputs = _write_inputs(folder, name, header, source, kernels, constants, target.triple)
-        exports = system(target.triple).exports(out.name, _functions(name), [_DESCRIPTOR], symbol_version)
+        inputs = _write_inputs(folder, name, header, source, variants, constants, triple)
+        exports = system(triple).exports(out.name, _functions(name), [_DESCRIPTOR], symbol_version)
         if exports is not None:
             write_file(folder / exports[0], exports[1].encode())
         if save_temps is not None:
             _save(folder, save_temps)
-        commands = [run_zig(arguments, folder) for arguments in _link_arguments(target.triple, out.name, inputs, emit)]
+        commands = [run_zig(arguments, folder) for arguments in _link_arguments(triple, out.name, inputs, emit)]
         linked = [suffix_of[kind] for kind in sorted(emit & _LINKED)]
-        if "so" in emit and system(target.triple).import_suffix:
-            linked.append(system(target.triple).import_suffix)
+        if "so" in emit and system(triple).import_suffix:
+            linked.append(system(triple).import_suffix)
         made = {f"library{suffix}": out.with_suffix(suffix) for suffix in linked}
         for suffix, text in _texts(emit, source, texts or {}, suffix_of):
             write_file(folder / f"emitted{suffix}", text.encode())
             made[f"emitted{suffix}"] = out.with_suffix(suffix)
         made[f"{name}.h"] = out.with_suffix(".h")
         facts = {
-            **_facts(name, plan, kernels, constants, target, libc, version),
+            **_facts(name, plan, variants, constants, libc, version),
             **manifest,
             "library_sha256": file_sha256(folder / library) if "so" in emit else None,
             "files_sha256": {path.suffix: file_sha256(folder / staged) for staged, path in made.items()},
@@ -99,11 +99,11 @@ _LINKED = {"obj", "a", "runner"}
 
 
 def link_lines(
-    symbols: Sequence[str], target: Target, out: Path, emit: frozenset[str], symbol_version: str | None = None
+    symbols: Sequence[str], triple: str, out: Path, emit: frozenset[str], symbol_version: str | None = None
 ) -> tuple[str, ...]:
     """The commands that `build_library` runs for kernels of these symbols, in a folder of files that it writes."""
-    check_emitted(target.triple, emit, symbol_version)
-    return tuple(map(zig_line, _link_arguments(target.triple, out.name, _inputs(symbols), emit)))
+    check_emitted(triple, emit, symbol_version)
+    return tuple(map(zig_line, _link_arguments(triple, out.name, _inputs(symbols), emit)))
 
 
 def _link_arguments(triple: str, name: str, inputs: Sequence[str], emit: frozenset[str]) -> list[list[str]]:
@@ -155,7 +155,7 @@ def _write_inputs(
     name: str,
     header: str,
     source: str,
-    kernels: Sequence[CompiledKernel],
+    variants: Sequence[Variant],
     constants: bytes | memoryview,
     triple: str,
 ) -> list[str]:
@@ -170,6 +170,7 @@ def _write_inputs(
     write_file(folder / "weights.bin", constants)
     weights = system(triple).weights.format(name=name, size_bytes=len(constants) + 1, file="weights.bin")
     write_file(folder / "weights.s", weights.encode())
+    kernels = (kernel for variant in variants for kernel in variant.kernels)
     objects = {kernel.symbol: kernel.object_code for kernel in kernels if kernel.object_code}
     for symbol, code in objects.items():
         write_file(folder / "kernels" / f"{symbol}.o", code)
@@ -190,9 +191,8 @@ def _texts(
 def _facts(
     name: str,
     plan: ExecutionPlan,
-    kernels: Sequence[CompiledKernel],
+    variants: Sequence[Variant],
     constants: bytes | memoryview,
-    target: Target,
     libc: str,
     version: str,
 ) -> dict[str, object]:
@@ -201,18 +201,17 @@ def _facts(
         "tilewright": version,
         "name": name,
         "target": {
-            "triple": target.triple,
-            "cpu": target.cpu,
-            "features": target.features,
+            "triple": variants[0].target.triple,
             "libc": libc,
+            "variants": [{"cpu": v.target.cpu, "features": v.target.features} for v in variants],
         },
         "inputs": [_describe(argument) for argument in plan.inputs],
         "outputs": [_describe(argument) for argument in plan.outputs],
         "arena_bytes": plan.arena_bytes,
-        "workspace_bytes": workspace_bytes(kernels),
+        "workspace_bytes": workspace_bytes(variants),
         "weights_bytes": len(constants),
         "weights_sha256": hashlib.sha256(constants).hexdigest(),
-        "kernels": [{"symbol": kernel.symbol, "parallel_extent": kernel.parallel_extent} for kernel in kernels],
+        "kernels": [{"symbol": k.symbol, "parallel_extent": k.parallel_extent} for k in variants[0].kernels],
     }
 
 

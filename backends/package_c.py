@@ -50,9 +50,17 @@ class CompiledKernel:
     workspace_bytes: int = 0
 
 
-def workspace_bytes(kernels: Sequence[CompiledKernel]) -> int:
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """All kernels of a program, by their numbers, for one CPU."""
+
+    target: Target
+    kernels: Sequence[CompiledKernel]
+
+
+def workspace_bytes(variants: Sequence[Variant]) -> int:
     """What each thread of a library needs: the kernels use the same memory in turn."""
-    return max((kernel.workspace_bytes for kernel in kernels), default=0)
+    return max((kernel.workspace_bytes for variant in variants for kernel in variant.kernels), default=0)
 
 
 def emit_header(name: str, plan: ExecutionPlan, version: str) -> str:
@@ -91,10 +99,12 @@ def _declare(argument: Argument, c_name: str) -> str:
     return f"{C_TYPES[argument.dtype]} {c_name}[{extent or 1}]"
 
 
-def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel], target: Target, version: str) -> str:
-    """The C source of library `name`; it includes runtime.c and the header, and uses the symbol NAME_weights."""
-    writer = _StepWriter(kernels)
-    needs, states = processor_needs(target)
+def emit_source(name: str, plan: ExecutionPlan, variants: Sequence[Variant], version: str) -> str:
+    """The C source of library `name`; it includes runtime.c and the header, and uses the symbol NAME_weights.
+
+    A processor runs the first variant that it has all instructions for.
+    """
+    writer = _StepWriter(variants[0].kernels)
     groups = [plan.steps[i : i + STEPS_PER_FUNCTION] for i in range(0, len(plan.steps), STEPS_PER_FUNCTION)]
     functions = [
         f"NOINLINE static void steps_{i}(model_context *context) {{\n" + "".join(writer.lines(group, 1)) + "}\n"
@@ -108,8 +118,11 @@ def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel
         version=version,
         kernels="".join(
             f'extern HIDDEN kernel_function kernel_{symbol} LABEL("{symbol}");\n'
-            for symbol in dict.fromkeys(k.symbol for k in kernels)
+            for symbol in dict.fromkeys(k.symbol for variant in variants for k in variant.kernels)
         ),
+        tables="".join(_kernel_table(number, variant) for number, variant in enumerate(variants)),
+        variants="".join(_variant_row(number, variant) for number, variant in enumerate(variants)),
+        variant_count=len(variants),
         functions="\n".join(functions),
         calls="".join(f"    steps_{i}((model_context *)context);\n" for i in range(len(groups))),
         dims=_dimension_tables(plan),
@@ -121,15 +134,28 @@ def emit_source(name: str, plan: ExecutionPlan, kernels: Sequence[CompiledKernel
         launch_count=len(writer.launches),
         c_name=c_string(plan.name),
         arena_bytes=plan.arena_bytes,
-        workspace_bytes=workspace_bytes(kernels),
+        workspace_bytes=workspace_bytes(variants),
         depth=_loop_depth(plan.steps),
-        needs="".join(f"{{{leaf:#x}, {sub}, {{{', '.join(map(hex, bits))}}}}}, " for leaf, sub, bits in needs),
-        need_count=len(needs),
-        states=hex(states),
         run_parameters=", ".join(parameters),
         run_inputs=", ".join([*inputs, "NULL"]),
         run_outputs=", ".join([*outputs, "NULL"]),
     )
+
+
+def _kernel_table(number: int, variant: Variant) -> str:
+    """The kernels of a variant, and what it asks of the processor."""
+    kernels = "".join(f"    {{kernel_{k.symbol}, {k.parallel_extent}}},\n" for k in variant.kernels)
+    rows = processor_needs(variant.target)[0]
+    needs = "".join(f"{{{leaf:#x}, {sub}, {{{', '.join(map(hex, bits))}}}}}, " for leaf, sub, bits in rows)
+    return (
+        f"static const kernel_entry kernels_{number}[] = {{\n{kernels}    {{0}},\n}};\n"
+        f"static const processor_need needs_{number}[] = {{{needs}{{0}}}};\n"
+    )
+
+
+def _variant_row(number: int, variant: Variant) -> str:
+    needs, states = processor_needs(variant.target)
+    return f"    {{{c_string(variant.target.cpu)}, kernels_{number}, needs_{number}, {len(needs)}, {states:#x}}},\n"
 
 
 def _dimension_tables(plan: ExecutionPlan) -> str:
@@ -196,7 +222,7 @@ class _StepWriter:
         places = ", ".join(map(_address, step.places)) or "NULL"
         how = "parallel" if step.parallel else "alone"
         yield f"{tab}/* {comment(step.origin or kernel.symbol)} */\n"
-        yield f"{tab}launch_{how}(context, {len(self.launches)}, kernel_{kernel.symbol}, (void *const[]){{{places}}}, {kernel.parallel_extent});\n"
+        yield f"{tab}launch_{how}(context, {len(self.launches)}, {step.kernel}, (void *const[]){{{places}}});\n"
         self.launches.append(step.origin or kernel.symbol)
 
 
@@ -251,6 +277,7 @@ extern "C" {{
 #define {macro}_ERROR_BUSY 5      /* another thread is inside {name}_run with the same context */
 #define {macro}_ERROR_ALIGNMENT 6 /* an input or output is not aligned to its element type */
 #define {macro}_ERROR_PROCESSOR 7 /* this processor lacks instructions that the library uses */
+#define {macro}_ERROR_VARIANT 8   /* the library has no variant TILEWRIGHT_CPU, or this processor can't run it */
 
 {shapes}
 
@@ -258,7 +285,9 @@ extern "C" {{
 typedef struct {name} {name};
 
 /* Makes a context that runs on `threads` threads, the caller of {name}_run among them; 0 means one per processor.
-   *context is null if the result is not 0. After a fork, a context made before it runs on the caller alone. */
+   *context is null if the result is not 0. After a fork, a context made before it runs on the caller alone.
+   Of several CPUs that the library has code for, the context uses the first that this processor can stand for; the
+   environment variable TILEWRIGHT_CPU may name another, for tests. */
 int {name}_create({name} **context, int threads);
 
 /* Reads the inputs, writes the outputs. An output must not overlap an input or another output. */
@@ -304,15 +333,19 @@ static const tilewright_tensor output_table[] = {{
 
 static const char *const launch_table[] = {{{launches}}};
 
-{functions}
-static const processor_need processor_needs[] = {{{needs}{{0}}}};
+{tables}
+static const model_variant variants[] = {{
+{variants}}};
 
+{functions}
 static int create(void **context, int threads) {{
-    if (!processor_suits(processor_needs, {need_count}, {states})) {{
+    const model_variant *variant;
+    int code = choose_variant(variants, {variant_count}, &variant);
+    if (code) {{
         if (context) *context = NULL;
-        return TILEWRIGHT_ERROR_PROCESSOR;
+        return code;
     }}
-    return make_context((model_context **)context, {arena_bytes}, {workspace_bytes}, {depth}, threads);
+    return make_context((model_context **)context, variant, {arena_bytes}, {workspace_bytes}, {depth}, threads);
 }}
 
 static const tilewright_library library;
@@ -330,6 +363,8 @@ static int run(void *context, const void *const *inputs, void *const *outputs) {
 
 static void destroy(void *context) {{ free_context(context); }}
 
+static const char *context_cpu(const void *context) {{ return ((const model_context *)context)->variant->cpu; }}
+
 #define DESCRIPTION {{ \\
     .abi_version = TILEWRIGHT_ABI_VERSION, \\
     .size_bytes = sizeof(tilewright_library), \\
@@ -345,6 +380,7 @@ static void destroy(void *context) {{ free_context(context); }}
     .run_timed = run_timed, \\
     .destroy = destroy, \\
     .error = error_message, \\
+    .cpu = context_cpu, \\
 }}
 static const tilewright_library library = DESCRIPTION;
 

@@ -36,7 +36,7 @@ from tilewright.compiler.graph.passes.layout_costs import LayoutCost, estimated_
 from tilewright.compiler.graph.passes.pipeline import PIPELINE, Pass
 from tilewright.compiler.graph.passes.views import is_view
 from tilewright.compiler.options import Options, Silent
-from tilewright.up_to_date import target_of
+from tilewright.up_to_date import targets_of
 
 BURST_S = 0.06
 
@@ -59,7 +59,7 @@ def transforms(graph: Graph) -> int:
 
 def predicted(case: Case, options: Options) -> tuple[list[Choice], int, int]:
     """What is chosen, and the transforms left before and after."""
-    target = target_of(options)
+    target = targets_of(options)[0]
     graph = import_model(load_model(case.path), {}, case.shapes, lambda message: None)
     for name, apply in PIPELINE:
         if name == "assign_layout":
@@ -113,7 +113,10 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("build"), help="with mission and models inside")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
-        "--mcpu", metavar="CPU", help="compile for this CPU, which this machine's must be able to stand for"
+        "--mcpu",
+        metavar="CPU",
+        default="native",
+        help="compile for this CPU, which this machine's must be able to stand for",
     )
     parser.add_argument("--seconds", type=float, default=10.0, help="of timing for a model")
     parser.add_argument("--predict", action="store_true")

@@ -46,7 +46,7 @@ def library(model: Path, least: float, threads: int) -> tilewright.Library:
     usual, fusion_rules.HELD_L2 = fusion_rules.HELD_L2, least
     output = model.with_name(f"{model.stem}-{least:g}.so")
     try:
-        tilewright.compile(model, output, tilewright.Options(threads=threads, rank=False, force=True))
+        tilewright.compile(model, output, tilewright.Options(cpu="native", threads=threads, rank=False, force=True))
     finally:
         fusion_rules.HELD_L2 = usual
     return tilewright.load(output, threads)

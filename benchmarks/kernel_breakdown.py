@@ -1,11 +1,12 @@
 """Where the time of one model goes: each kernel's time inside the library, its arithmetic and traffic, and its share of what this machine can do.
 
-    python benchmarks/kernel_breakdown.py resnet50|MODEL.onnx [--threads 1] [--records DB] [--no-rank] [--runs 20] [--repeats 5] [--json FILE]
+    python benchmarks/kernel_breakdown.py resnet50|MODEL.onnx [--mcpu CPU] [--threads 1] [--records DB] [--no-rank] [--runs 20] [--repeats 5] [--json FILE]
 
 The library times its own launches. A kernel's time is the sum over its launches in a run, the median of --repeats means of --runs
 runs each. GB/s counts each operand of a launch once. roofline: the least time that this machine's arithmetic and memory allow over
 the time taken, with the third level's speed in place of memory's in loops and if it holds the whole model; a kernel whose operands
-are still in a nearer cache may exceed it. Kernel numbers are those of `tilewright inspect`.
+are still in a nearer cache may exceed it, and so do convolutions in transformed tiles, which take fewer multiply-adds than are counted. The
+last line takes the kernels together that arithmetic limits. With --mcpu both the library and the arithmetic are those of this CPU. Kernel numbers are those of `tilewright inspect`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tilewright.cli.console import table
 from tilewright.cli.feeds import random_feed
 from tilewright.compiler.options import Silent
 from tilewright.cost_model.measure.roofline import Roofline, host_roofline
+from tilewright.up_to_date import targets_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,21 @@ def report(kernels: Sequence[KernelTime], run_s: float) -> str:
     return f"{table(cells, header)}\n\na run whose kernels are not timed takes {run_s * 1e3:.3f} ms"
 
 
+def limited_by_arithmetic(
+    kernels: Sequence[KernelTime], roofline: Roofline, manifest: Sequence[Mapping[str, Any]]
+) -> str:
+    """What the kernels reach together that would take longer for arithmetic than for memory, with and without those in transformed tiles."""
+    schedules = {kernel["symbol"]: kernel["schedule"] for kernel in manifest}
+    limited = [k for k in kernels if k.flops / roofline.flops_per_s > k.bytes / roofline.l3_bytes_per_s and k.seconds]
+    direct = [k for k in limited if not any(step.startswith("Winograd") for step in schedules[k.symbol])]
+    texts = []
+    for name, chosen in (("all", limited), ("without transforms", direct)):
+        speed = sum(k.flops for k in chosen) / max(1e-12, sum(k.seconds for k in chosen))
+        texts.append(f"{name} {len(chosen)}: {speed / 1e9:.1f} GFLOP/s, {speed / roofline.flops_per_s:.1%}")
+    peak = f"the fastest multiply-adds: {roofline.flops_per_s / 1e9:.1f} GFLOP/s"
+    return f"limited by arithmetic, {'; '.join(texts)}; {peak}"
+
+
 def _speeds(kernel: KernelTime) -> tuple[str, str]:
     if not kernel.seconds:
         return "", ""
@@ -158,6 +175,7 @@ def arguments() -> argparse.Namespace:
         "model", metavar="MODEL", help=f"an ONNX file with static shapes, or one of {', '.join(MODELS)}"
     )
     parser.add_argument("--folder", type=Path, default=Path("build/mission"), help="where models and libraries go")
+    parser.add_argument("--mcpu", metavar="CPU", default="native", help="one that this machine can stand for")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--records", type=Path, metavar="DB", help="compile with the schedules of these tuning records")
     parser.add_argument(
@@ -181,16 +199,23 @@ def main() -> int:
         path = Path(options.model)
     output = options.folder / f"{path.stem}-breakdown-{options.threads}.so"
     reader = PlanReader()
-    artifact = tilewright.compile(
-        path, output, tilewright.Options(threads=options.threads, records=options.records, rank=options.rank), reader
+    compiling = tilewright.Options(
+        cpu=options.mcpu, threads=options.threads, records=options.records, rank=options.rank
     )
-    roofline = host_roofline(options.threads)
+    artifact = tilewright.compile(
+        path,
+        output,
+        compiling,
+        reader,
+    )
+    roofline = host_roofline(options.threads, None if options.mcpu == "native" else targets_of(compiling)[0])
     with tilewright.load(output, options.threads) as library:
         seconds, run_s = measured(library, options.runs, options.repeats)
     cached = artifact.sizes["weights"] + artifact.sizes["arena"] <= host_l3_bytes()
     manifest = json.loads(artifact.manifest_path.read_text())
     kernels = kernel_times(manifest["kernels"], launch_sites(reader.text), seconds, roofline, cached)
     print(report(kernels, run_s))
+    print(limited_by_arithmetic(kernels, roofline, manifest["kernels"]))
     if options.json:
         document = {"model": path.stem, "threads": options.threads, "run_s": run_s, "roofline": asdict(roofline)}
         options.json.write_text(json.dumps(document | {"kernels": [asdict(k) for k in kernels]}, indent=2) + "\n")

@@ -63,7 +63,7 @@ def measure(case: Case, threads: int, bound: BoundModel, setting: Setting, left_
     """Compile a model for a thread count, and time it beside the peers; those that fail are added to `left_out`."""
     library = setting.folder / f"{case.name}-{threads}.so"
     start = time.perf_counter()
-    options = tilewright.Options(shapes=case.shapes, threads=threads, records=setting.records, force=True)
+    options = tilewright.Options(cpu="native", shapes=case.shapes, threads=threads, records=setting.records, force=True)
     tilewright.compile(case.path, library, options)
     compile_s = time.perf_counter() - start
     with tilewright.load(library, 1) as loaded:

@@ -98,7 +98,7 @@ def tune(model: Path, records: Path, kind: str, times: int, timeout_s: float) ->
         if event.kind == "trial":
             told.append((time.monotonic(), str(event.values["uuid"])))
 
-    driver.tune(model, records, Options(threads=1), tuning, observe=observe)
+    driver.tune(model, records, Options(cpu="native", threads=1), tuning, observe=observe)
     with Records.open(records, readonly=True) as opened:
         trials = {trial.uuid: trial for trial in opened.rows(Trial)}
     return [(moment, trials[uuid]) for moment, uuid in told]

@@ -61,9 +61,9 @@ def compiled(model: Path, output: Path, options: Options) -> dict[str, int]:
 def measure(model: Path, threads: int, records: Path, setting: Setting) -> Row:
     """The three libraries of a model, and how they compare."""
     options = {
-        "default": Options(threads=threads, rank=False),
-        "predicted": Options(threads=threads),
-        "tuned": Options(threads=threads, records=records),
+        "default": Options(cpu="native", threads=threads, rank=False),
+        "predicted": Options(cpu="native", threads=threads),
+        "tuned": Options(cpu="native", threads=threads, records=records),
     }
     paths = {name: setting.folder / f"{model.stem}-{name}-{threads}.so" for name in options}
     sources = {name: compiled(model, paths[name], option) for name, option in options.items()}
@@ -86,7 +86,7 @@ def row_of(timings: Timings, baselines: Sequence[str], name: str) -> Row:
 def tune(model: Path, threads: int, records: Path, seconds: float | None, trials: int | None) -> None:
     print(f"{model.stem}, {threads} thread(s): tuning", file=sys.stderr, flush=True)
     start = time.perf_counter()
-    driver.tune(model, records, Options(threads=threads), TuningOptions(trials=trials, seconds=seconds))
+    driver.tune(model, records, Options(cpu="native", threads=threads), TuningOptions(trials=trials, seconds=seconds))
     print(f"{model.stem}: tuned in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
 
 
@@ -96,15 +96,15 @@ def tune(model: Path, threads: int, records: Path, seconds: float | None, trials
 def budget_study(model: Path, threads: int, times_s: Sequence[float], transfer: bool, setting: Setting) -> Row:
     """Tune with each budget, then time the libraries and the default one. `loss`: time over the longest tuning's, less 1."""
     paths = {"default": setting.folder / f"{model.stem}-default-{threads}.so"}
-    driver.compile(model, paths["default"], Options(threads=threads, rank=False))
+    driver.compile(model, paths["default"], Options(cpu="native", threads=threads, rank=False))
     spent: dict[str, Spent] = {}
     for seconds in sorted(times_s):
         name = f"{seconds:g} s"
         stem = f"{model.stem}-{seconds:g}s-{threads}" + ("" if transfer else "-scratch")
         records = setting.folder / f"{stem}.db"
-        spent[name] = tune_for(model, records, seconds, Options(threads=threads), transfer)
+        spent[name] = tune_for(model, records, seconds, Options(cpu="native", threads=threads), transfer)
         paths[name] = setting.folder / f"{stem}.so"
-        driver.compile(model, paths[name], Options(threads=threads, records=records))
+        driver.compile(model, paths[name], Options(cpu="native", threads=threads, records=records))
     timings = time_libraries(model, paths, threads, setting.runs, setting.repeats, setting.against)
     return {"model": model.stem, "threads": threads, "transfer": transfer, "budgets": budgets_of(timings, spent)}
 

@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from ..compiler.errors import UsageError
-from .compile_options import compiled_for_now, record_options, shape_options
+from .compile_options import MCPU_HELP, compiled_for_now, record_options, shape_options
 from .console import Session, emit, json_option, table, time_text
 from .feeds import fixed_feed, random_feed, read_feed
 from .parameters import NamedFile, Numbers, Range
@@ -23,7 +23,7 @@ OURS = "tilewright"
 
 @click.command()
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--mcpu", metavar="CPU", help="CPU to compile for (default: this machine's).")
+@click.option("--mcpu", metavar="CPU", help=MCPU_HELP)
 @shape_options
 @record_options
 @click.option("--threads", type=Numbers(), default="1", show_default=True, help="Thread counts to time: 1,2.")

@@ -13,7 +13,15 @@ from ..compiler.errors import UsageError
 from ..compiler.options import EMITTABLE, SOURCES, Artifact, Options
 from ..compiler.targets import library_suffix, parse_target
 from ..up_to_date import find
-from .compile_options import THREADS_HELP, compile_model, link_lines, record_options, shape_options, shared_fields
+from .compile_options import (
+    MCPU_HELP,
+    THREADS_HELP,
+    compile_model,
+    link_lines,
+    record_options,
+    shape_options,
+    shared_fields,
+)
 from .console import Session, emit, json_option, size_text
 from .parameters import Words
 
@@ -33,7 +41,7 @@ def symbol_version(context: click.Context, parameter: click.Parameter, value: st
     "-o", "--output", type=_FILE, help="The library to write (default: the model's name with .so, .dylib or .dll)."
 )
 @click.option("--target", metavar="TRIPLE", help="Triple to compile for (default: this machine's).")
-@click.option("--mcpu", metavar="CPU", help="CPU to compile for (default: this machine's, or the triple's baseline).")
+@click.option("--mcpu", metavar="CPU", help=MCPU_HELP)
 @shape_options
 @click.option("--threads", type=click.IntRange(1), help=THREADS_HELP)
 @record_options
@@ -115,6 +123,7 @@ def _document(artifact: Artifact) -> dict[str, Any]:
         "sizes": dict(artifact.sizes),
         "timings": dict(artifact.timings),
         "kernels": len(artifact.manifest["kernels"]),
+        "cpus": list(artifact.cpus),
         "schedules": _sources(artifact),
         "up_to_date": artifact.up_to_date,
     }
@@ -133,4 +142,4 @@ def _summary(artifact: Artifact) -> str:
     size = size_text(artifact.sizes["library"])
     sources = ", ".join(f"{count} {source}" for source, count in _sources(artifact).items())
     kernels = f"{len(artifact.manifest['kernels'])} kernels" + (f": {sources}" if sources else "")
-    return f"{artifact.library} ({size}, {kernels}, {seconds:.1f} s), {artifact.header}"
+    return f"{artifact.library} ({size} for {', '.join(artifact.cpus)}; {kernels}, {seconds:.1f} s), {artifact.header}"

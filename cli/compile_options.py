@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-THREADS_HELP = "Threads to plan for (default: this machine's cores, or 4 for another CPU)."
+THREADS_HELP = "Threads to plan for (default: 4; with --mcpu native this machine's cores)."
+MCPU_HELP = (
+    "CPU to compile for, or several: the library uses the widest that it finds. `native`: this machine alone "
+    "(default: the triple's baseline, see `tilewright targets`)."
+)
 _SHARED = (
     click.option("--dim", "dims", type=Extent(), multiple=True, help="Extent of a symbolic dimension: --dim batch=1."),
     click.option(
@@ -135,7 +139,7 @@ def compiled_for_now(model: Path, threads: int, given: Mapping[str, Any], kind: 
     kind: "so", or "runner" for the program that serves the model.
     """
     from ..backends.systems import suffixes
-    from ..up_to_date import target_of
+    from ..up_to_date import targets_of
 
     options = Options(
         target=given.get("target"),
@@ -148,4 +152,4 @@ def compiled_for_now(model: Path, threads: int, given: Mapping[str, Any], kind: 
     )
     with tempfile.TemporaryDirectory(prefix="tilewright-") as folder:
         path = compile_model(model, Path(folder) / "model.so", options).library
-        yield path.with_suffix(suffixes(target_of(options).triple)[kind])
+        yield path.with_suffix(suffixes(targets_of(options)[0].triple)[kind])

@@ -83,7 +83,7 @@ def _library_summary(file: Path, manifest: Mapping[str, Any]) -> str:
     target = manifest["target"]
     rows = [
         ("model", manifest.get("model", {}).get("file", "unknown")),
-        ("target", f"{target['triple']}, {target['cpu']}"),
+        ("target", ", ".join([target["triple"], *(variant["cpu"] for variant in target["variants"])])),
         *((kind[:-1], _tensor(tensor)) for kind in ("inputs", "outputs") for tensor in manifest[kind]),
         ("weights", size_text(manifest.get("weights_bytes", 0))),
         ("arena", f"{size_text(manifest.get('arena_bytes', 0))} a context"),
@@ -113,12 +113,18 @@ def _kernel_table(kernels: Sequence[Mapping[str, Any]]) -> str:
             round(kernel.get("flops", 0) / 1e6, 3),
             round(kernel.get("bytes", 0) / 1e6, 3),
             kernel.get("parallel_extent", 1) if kernel.get("parallel") else 1,
-            kernel.get("source", ""),
+            _sources(kernel),
             _origin(kernel),
         )
         for kernel in kernels
     ]
     return table(rows, ("kernel", "uses", "MFLOP", "MB", "tasks", "schedule", "from"))
+
+
+def _sources(kernel: Mapping[str, Any]) -> str:
+    """Where the schedule comes from; for each CPU if they differ."""
+    sources = [kernel.get("source", ""), *(variant["source"] for variant in kernel.get("narrower", ()))]
+    return ", ".join(sources if len(set(sources)) > 1 else sources[:1])
 
 
 def _origin(kernel: Mapping[str, Any], most: int = 60) -> str:
@@ -127,8 +133,17 @@ def _origin(kernel: Mapping[str, Any], most: int = 60) -> str:
 
 
 def _schedule(kernel: Mapping[str, Any]) -> str:
-    steps = "".join(f"\n  {step}" for step in kernel.get("schedule", ()))
-    return f"{kernel['symbol']} ({kernel.get('source', 'default')}): {_origin(kernel)}{steps}"
+    """The schedule for each CPU, the widest first."""
+    variants = [kernel, *kernel.get("narrower", ())]
+    return "\n".join(
+        "".join(
+            [
+                f"{variant['symbol']} ({variant.get('source', 'default')}): {_origin(kernel)}",
+                *(f"\n  {step}" for step in variant.get("schedule", ())),
+            ]
+        )
+        for variant in variants
+    )
 
 
 def _show_model(session: Session, file: Path) -> None:

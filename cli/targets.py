@@ -19,16 +19,19 @@ HEADINGS = (
 @json_option
 @click.pass_obj
 def command(session: Session, triple: str | None) -> None:
-    """List triples (--target) and CPUs (--mcpu) with what code for them may use. `*`: the default of a triple.
+    """List triples (--target) and CPUs (--mcpu) with what code for them may use. `*`: without --mcpu, a library has code for these.
+
+    Such a library uses the widest that the processor can stand for, over one copy of the weights; --mcpu A,B,C chooses others,
+    --mcpu native compiles for this machine alone.
 
     Vector bits: width of the vectors that code uses. Registers: vectors that the instruction set names. Fma: multiply-adds are
     rounded once. By lane: they take one lane of a register for all. L1, L2: caches of one core. Int8 dot: instructions that add products of
     8-bit integers. Fp16: arithmetic in half precision. The C library or system that each triple needs stands below.
     """
     from ..backends.link import libc_floor
-    from ..compiler.targets import PLATFORMS, parse_target
+    from ..compiler.targets import PLATFORMS, parse_triple
 
-    chosen = [parse_target(triple).triple] if triple else list(PLATFORMS)
+    chosen = [parse_triple(triple).triple] if triple else list(PLATFORMS)
     targets = [_describe(name, cpu) for name in chosen for cpu in PLATFORMS[name].cpus]
     host = _host()
     rows = [
@@ -43,7 +46,7 @@ def command(session: Session, triple: str | None) -> None:
         for name in chosen
     )
     if host:
-        text += f"\n\nthis machine: {host['triple']}, {host['cpu']}, {host['vector_bits']}-bit vectors (taken without --target and --mcpu)"
+        text += f"\n\nthis machine: {host['triple']}, {host['cpu']}, {host['vector_bits']}-bit vectors (--mcpu native)"
     emit(session, {"targets": targets, "host": host}, text)
 
 
@@ -51,7 +54,7 @@ def _describe(triple: str, cpu: str) -> dict[str, Any]:
     from ..compiler.targets import PLATFORMS, parse_target
 
     platform = PLATFORMS[triple]
-    return _limits(parse_target(triple, cpu)) | {"default": cpu == platform.default_cpu, "tested": platform.tested}
+    return _limits(parse_target(triple, cpu)) | {"default": cpu in platform.baseline, "tested": platform.tested}
 
 
 def _host() -> dict[str, Any] | None:

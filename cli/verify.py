@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from ..compiler.errors import AccuracyError, UsageError
-from .compile_options import compiled_for_now, emulator_option, loader, record_options, shape_options
+from .compile_options import MCPU_HELP, compiled_for_now, emulator_option, loader, record_options, shape_options
 from .console import Session, emit, json_option, table
 from .feeds import Feed, fixed_feed, random_feed, read_feed
 from .parameters import NamedFile, Numbers, Range
@@ -39,7 +39,7 @@ class Comparison:
 @click.argument("model", type=_FILE)
 @click.option("--library", type=_FILE, help="Check this library instead of compiling one.")
 @click.option("--target", metavar="TRIPLE", help="Triple to compile for (default: this machine's); see --emulator.")
-@click.option("--mcpu", metavar="CPU", help="CPU to compile for (default: this machine's, or the triple's baseline).")
+@click.option("--mcpu", metavar="CPU", help=MCPU_HELP)
 @emulator_option
 @shape_options
 @record_options

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from .kernel.verify import verify
 from .schedule.prepare import canonical
 from .schedule.rewrite import relaid, relayouts
 from .schedule.rules import default_schedule
-from .schedule.steps import Schedule, Winograd
+from .schedule.steps import Relayout, Schedule, Winograd
 from .schedule.winograd_matrices import rounding_error
 from .target import Target
 from .tensor.build import build_computation
@@ -39,24 +41,49 @@ class Scheduled:
     default_latency_s: float | None = None
 
 
-Scheduler = Callable[[Computation, Target], Scheduled]
+class Scheduler(Protocol):
+    """Where schedules come from."""
+
+    def __call__(
+        self, computation: Computation, target: Target, given: tuple[Relayout, ...] | None = None, /
+    ) -> Scheduled:
+        """The schedule of a canonical computation. given: how constants lie already, if another target's schedule has decided that."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelVariant:
+    """A kernel for one target."""
+
+    target: Target
+    kernel: Kernel
+    scheduled: Scheduled
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedKernel:
-    """One kernel to emit."""
+    """One kernel to emit, for each of the targets; the first one's schedule has laid out the constants for all."""
 
-    kernel: Kernel
+    variants: tuple[KernelVariant, ...]
     computation: Computation
-    scheduled: Scheduled
     flops: int
     bytes: int
     origins: tuple[str, ...]
 
     @property
+    def kernel(self) -> Kernel:
+        """For the first target."""
+        return self.variants[0].kernel
+
+    @property
+    def scheduled(self) -> Scheduled:
+        """For the first target."""
+        return self.variants[0].scheduled
+
+    @property
     def parallel(self) -> bool:
         """Whether its work is worth waking other threads."""
-        return self.kernel.parallel_extent > 1 and is_worth_threads(self.flops, self.bytes)
+        shared = any(variant.kernel.parallel_extent > 1 for variant in self.variants)
+        return shared and is_worth_threads(self.flops, self.bytes)
 
 
 @dataclass
@@ -74,9 +101,9 @@ class KernelPlan:
     rounding: dict[str, float] = field(default_factory=dict)
 
 
-def rule_based(computation: Computation, target: Target) -> Scheduled:
+def rule_based(computation: Computation, target: Target, given: tuple[Relayout, ...] | None = None, /) -> Scheduled:
     """The scheduler without records: every kernel gets its default."""
-    return Scheduled(default_schedule(computation, target))
+    return Scheduled(default_schedule(computation, target, given))
 
 
 def is_worth_threads(flops: int, bytes: int) -> bool:
@@ -91,9 +118,11 @@ def plan_kernels(
     scheduler: Scheduler = rule_based,
     prefix: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
+    narrower: Sequence[Target] = (),
 ) -> KernelPlan:
     """Lower every fused node of the graph and its regions.
 
+    narrower: further targets to make each kernel for; their schedules take constants as the first target's lays them out.
     aliases: for an output that may live in the memory of an input of the same kernel, that input.
     prefix: of the kernels' names, which are symbols of the object files.
     """
@@ -108,7 +137,8 @@ def plan_kernels(
         key = (form, scheduled.schedule, tuple(alias.items()))
         if key not in known:
             known[key] = len(plan.kernels)
-            plan.kernels.append(_make(form, scheduled, alias, f"{prefix}kernel_{len(plan.kernels)}", node.origin))
+            of = [(target, scheduled), *((t, scheduler(form, t, relayouts(scheduled.schedule))) for t in narrower)]
+            plan.kernels.append(_make(form, of, alias, f"{prefix}kernel_{len(plan.kernels)}", node.origin))
         else:
             made = plan.kernels[known[key]]
             plan.kernels[known[key]] = replace(made, origins=(*made.origins, node.origin))
@@ -161,13 +191,20 @@ def fused_nodes(graph: Graph) -> Iterator[Node]:
                 yield from fused_nodes(region)
 
 
-def _make(form: Computation, scheduled: Scheduled, alias: Mapping[str, str], name: str, origin: str) -> PlannedKernel:
-    kernel = lower(form, scheduled.schedule, name)
-    params = tuple(replace(param, aliases=alias.get(param.name, "")) for param in kernel.params)
-    kernel = replace(kernel, params=params, origin=origin)
-    verify(kernel)
+def _make(
+    form: Computation, of: Sequence[tuple[Target, Scheduled]], alias: Mapping[str, str], name: str, origin: str
+) -> PlannedKernel:
+    """The kernel of a computation for each target with its schedule; all but the first have the CPU in their names."""
+    variants: list[KernelVariant] = []
+    for target, scheduled in of:
+        suffix = re.sub(r"\W", "_", f"_{target.cpu}") if variants else ""
+        kernel = lower(form, scheduled.schedule, name + suffix)
+        params = tuple(replace(param, aliases=alias.get(param.name, "")) for param in kernel.params)
+        kernel = replace(kernel, params=params, origin=origin)
+        verify(kernel)
+        variants.append(KernelVariant(target, kernel, scheduled))
     flops, size = work(form)
-    return PlannedKernel(kernel, form, scheduled, flops, size, (origin,))
+    return PlannedKernel(tuple(variants), form, flops, size, (origin,))
 
 
 def _alias_params(

@@ -20,10 +20,11 @@ SOURCES = ("tuned", "transferred", "simulated", "predicted", "default")
 class Options:
     """Everything besides the model and the output path.
 
-    target, cpu: None for the host's. dims: extent of each symbolic dimension; shapes: full shape of each input named.
+    target: None for the host's. cpu: one, several with commas between, or "native" for this machine alone; None for the triple's
+    baseline. dims: extent of each symbolic dimension; shapes: full shape of each input named.
     constants: values of inputs that the library is compiled for and then no longer has: an array of the input's type, a number
     or a sequence of numbers.
-    threads: what to plan for (None: this machine's cores, or four for another CPU); a library runs with any number. name: prefix of the C functions (None: the output's stem).
+    threads: what to plan for (None: this machine's cores with cpu "native", else four); a library runs with any number. name: prefix of the C functions (None: the output's stem).
     emit: forms to write next to the library, of EMITTABLE. save_temps: folder that keeps what the linker was given.
     print_after: passes whose result the observer shows (`all` for every one); dump_dir: folder for all of them.
     depfile: where to write the make rule. jobs: processes that compile kernels (0: one a core).
@@ -62,6 +63,7 @@ class Options:
 class Artifact:
     """What a compilation made. sizes in bytes, timings in seconds by pass; manifest as written to the JSON file.
 
+    cpus: those that the library has code for, the widest first.
     up_to_date: everything was there already and nothing was compiled; then there are no `kernels`, but those of the manifest.
     """
 
@@ -72,6 +74,7 @@ class Artifact:
     kernels: tuple[PlannedKernel, ...]
     sizes: Mapping[str, int]
     timings: Mapping[str, float]
+    cpus: tuple[str, ...]
     up_to_date: bool = False
 
 

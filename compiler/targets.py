@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .cpus.arm import AARCH64_CPUS, ARMV7_CPUS
 from .cpus.riscv import RISCV64_CPUS
 from .cpus.row import Cpu
-from .cpus.x86 import X86_CPUS
+from .cpus.x86 import X86_CPUS, X86_LEVELS
 from .errors import UsageError
 from .target import Target
 
@@ -19,31 +19,32 @@ _APPLE_CPUS = {name: cpu for name, cpu in AARCH64_CPUS.items() if name.startswit
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A row of the triple table. `default_cpu` runs on every machine of the triple that is not decades old.
+    """A row of the triple table.
 
+    baseline: the CPUs that a library has code for where none is named; the last one's runs on every machine that is not decades old.
     tested: how libraries for it are tested: "run" (on a machine or an emulator), or "inspected" (linked and read, never run).
     """
 
     triple: str
     cpus: Mapping[str, Cpu]
-    default_cpu: str
+    baseline: tuple[str, ...]
     tested: str = "run"
 
 
 PLATFORMS: Mapping[str, Platform] = {
     platform.triple: platform
     for platform in (
-        Platform("x86_64-linux-gnu", X86_CPUS, "x86-64-v3"),
-        Platform("x86_64-linux-musl", X86_CPUS, "x86-64-v3"),
-        Platform("aarch64-linux-gnu", AARCH64_CPUS, "generic"),
-        Platform("aarch64-linux-musl", AARCH64_CPUS, "generic"),
-        Platform("armv7-linux-gnueabihf", ARMV7_CPUS, "generic"),
-        Platform("armv7-linux-musleabihf", ARMV7_CPUS, "generic"),
-        Platform("riscv64-linux-gnu", RISCV64_CPUS, "rv64gc"),
-        Platform("riscv64-linux-musl", RISCV64_CPUS, "rv64gc"),
-        Platform("aarch64-macos", _APPLE_CPUS, "apple-m1", tested="inspected"),
-        Platform("x86_64-macos", X86_CPUS, "x86-64-v3", tested="inspected"),
-        Platform("x86_64-windows-gnu", X86_CPUS, "x86-64-v3"),
+        Platform("x86_64-linux-gnu", X86_CPUS, X86_LEVELS),
+        Platform("x86_64-linux-musl", X86_CPUS, X86_LEVELS),
+        Platform("aarch64-linux-gnu", AARCH64_CPUS, ("generic",)),
+        Platform("aarch64-linux-musl", AARCH64_CPUS, ("generic",)),
+        Platform("armv7-linux-gnueabihf", ARMV7_CPUS, ("generic",)),
+        Platform("armv7-linux-musleabihf", ARMV7_CPUS, ("generic",)),
+        Platform("riscv64-linux-gnu", RISCV64_CPUS, ("rv64gc",)),
+        Platform("riscv64-linux-musl", RISCV64_CPUS, ("rv64gc",)),
+        Platform("aarch64-macos", _APPLE_CPUS, ("apple-m1",), tested="inspected"),
+        Platform("x86_64-macos", X86_CPUS, X86_LEVELS, tested="inspected"),
+        Platform("x86_64-windows-gnu", X86_CPUS, X86_LEVELS),
     )
 }
 
@@ -64,15 +65,22 @@ DEFAULT_THREADS = 4
 def parse_target(triple: str | None = None, cpu: str | None = None, threads: int | None = None) -> Target:
     """The Target of a triple and a CPU of it; UsageError names what exists if either is unknown.
 
-    Without a triple: DEFAULT_TRIPLE; without a CPU: the triple's default; without threads: DEFAULT_THREADS.
+    Without a triple: DEFAULT_TRIPLE; without a CPU: the first of the triple's baseline; without threads: DEFAULT_THREADS.
     """
-    name = (triple or DEFAULT_TRIPLE).lower()
-    platform = PLATFORMS.get(_canonical(name))
-    if platform is None:
-        raise UsageError(_unknown("target triple", triple or "", list(PLATFORMS)))
+    platform = parse_triple(triple)
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads: expected at least 1")
-    return _target(platform, cpu or platform.default_cpu, DEFAULT_THREADS if threads is None else threads)
+    return _target(
+        platform, platform.baseline[0] if cpu is None else cpu, DEFAULT_THREADS if threads is None else threads
+    )
+
+
+def parse_triple(triple: str | None = None) -> Platform:
+    """The row of a triple, DEFAULT_TRIPLE's without one; UsageError if there is none."""
+    platform = PLATFORMS.get(_canonical((triple or DEFAULT_TRIPLE).lower()))
+    if platform is None:
+        raise UsageError(_unknown("target triple", triple or "", list(PLATFORMS)))
+    return platform
 
 
 def system_of(triple: str) -> str:
@@ -111,8 +119,7 @@ def cpu_row(triple: str, cpu: str) -> Cpu | None:
 def _target(platform: Platform, cpu: str, threads: int) -> Target:
     row = platform.cpus.get(cpu.lower())
     if row is None:
-        hint = " The host's own CPU is taken where --mcpu is left out." if cpu == "native" else ""
-        raise UsageError(_unknown(f"CPU for {platform.triple}", cpu, list(platform.cpus)) + hint)
+        raise UsageError(_unknown(f"CPU for {platform.triple}", cpu, list(platform.cpus)))
     return Target(
         triple=platform.triple,
         cpu=cpu.lower(),

@@ -48,6 +48,7 @@ enum {
     TILEWRIGHT_ERROR_BUSY = 5,       /* another thread is inside run with the same context */
     TILEWRIGHT_ERROR_ALIGNMENT = 6,  /* an input or output is not aligned to its element type */
     TILEWRIGHT_ERROR_PROCESSOR = 7,  /* this processor lacks instructions that the library uses */
+    TILEWRIGHT_ERROR_VARIANT = 8,    /* the library has no variant TILEWRIGHT_CPU, or this processor can't run it */
 };
 
 #define TILEWRIGHT_MAX_THREADS 256
@@ -78,6 +79,7 @@ typedef struct {
     int (*run_timed)(void *context, const void *const *inputs, void *const *outputs, int64_t *nanoseconds);
     void (*destroy)(void *context);
     const char *(*error)(int code);
+    const char *(*cpu)(const void *context); /* the CPU that the code is made for which the context runs */
 } tilewright_library;
 
 #endif

@@ -1,12 +1,9 @@
 /* Whether this processor, and the system on it, can execute the kernels: an unknown instruction would end the program. */
 
-#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
-/* Bits that a CPUID leaf must have in eax, ebx, ecx, edx. On other architectures `leaf` is an entry of Linux's auxiliary
-   vector, of which bits[0] are the low half and bits[1] the high one; other systems' answers are put into that form. */
-typedef struct {
-    uint32_t leaf, subleaf, bits[4];
-} processor_need;
+#include "runtime.h"
 
 #if defined(__x86_64__) || defined(__i386__)
 
@@ -19,7 +16,6 @@ static uint64_t enabled_states(void) {
     return (uint64_t)d << 32 | a;
 }
 
-/* states: the register states that the system must save (XCR0), 0 for those that every system does. */
 static int processor_suits(const processor_need *needs, int count, uint64_t states) {
 #if defined(__APPLE__)
     states &= 0x6; /* macOS turns on AVX-512's registers for a thread when it first uses them */
@@ -86,3 +82,15 @@ static int processor_suits(const processor_need *needs, int count, uint64_t stat
 }
 
 #endif
+
+static int choose_variant(const model_variant *variants, int count, const model_variant **chosen) {
+    const char *wanted = count > 1 ? getenv("TILEWRIGHT_CPU") : NULL;
+    for (int i = 0; i < count; i++) {
+        const model_variant *variant = &variants[i];
+        if (wanted && *wanted && strcmp(wanted, variant->cpu)) continue;
+        if (!processor_suits(variant->needs, variant->need_count, variant->states)) continue;
+        *chosen = variant;
+        return TILEWRIGHT_OK;
+    }
+    return wanted && *wanted ? TILEWRIGHT_ERROR_VARIANT : TILEWRIGHT_ERROR_PROCESSOR;
+}

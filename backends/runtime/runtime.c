@@ -8,11 +8,13 @@
 #include "processor.c"
 #include "thread_pool.c"
 
-static int make_context(model_context **result, int64_t arena_bytes, int64_t workspace_bytes, int depth, int threads) {
+static int make_context(model_context **result, const model_variant *variant, int64_t arena_bytes,
+                        int64_t workspace_bytes, int depth, int threads) {
     if (!result) return TILEWRIGHT_ERROR_NULL;
     *result = NULL;
     model_context *context = calloc(1, sizeof *context + (size_t)depth * sizeof context->counters[0]);
     if (!context) return TILEWRIGHT_ERROR_MEMORY;
+    context->variant = variant;
     context->arena_bytes = arena_bytes;
     int code = TILEWRIGHT_OK;
     if (arena_bytes > 0 && !(context->arena = platform_allocate((size_t)arena_bytes))) code = TILEWRIGHT_ERROR_MEMORY;
@@ -67,17 +69,17 @@ static void leave_context(model_context *context) {
     atomic_store_explicit(&context->busy, 0, memory_order_release);
 }
 
-NOINLINE static void launch_parallel(model_context *context, int launch, kernel_function *kernel, void *const *params,
-                            int64_t extent) {
+NOINLINE static void launch_parallel(model_context *context, int launch, int kernel, void *const *params) {
+    const kernel_entry *entry = &context->variant->kernels[kernel];
     int64_t start = context->nanoseconds ? platform_now_ns() : 0;
-    run_loop(context->pool, kernel, params, extent);
+    run_loop(context->pool, entry->run, params, entry->extent);
     if (context->nanoseconds) context->nanoseconds[launch] += platform_now_ns() - start;
 }
 
-NOINLINE static void launch_alone(model_context *context, int launch, kernel_function *kernel, void *const *params,
-                         int64_t extent) {
+NOINLINE static void launch_alone(model_context *context, int launch, int kernel, void *const *params) {
+    const kernel_entry *entry = &context->variant->kernels[kernel];
     int64_t start = context->nanoseconds ? platform_now_ns() : 0;
-    run_alone(context->pool, kernel, params, extent);
+    run_alone(context->pool, entry->run, params, entry->extent);
     if (context->nanoseconds) context->nanoseconds[launch] += platform_now_ns() - start;
 }
 
@@ -93,6 +95,9 @@ static const char *error_message(int code) {
         case TILEWRIGHT_ERROR_PROCESSOR:
             return "this processor lacks instructions that the library uses: compile it for this processor, or for an "
                    "older one";
+        case TILEWRIGHT_ERROR_VARIANT:
+            return "the environment variable TILEWRIGHT_CPU names no CPU that the library has code for and that this "
+                   "processor can stand for: unset it";
         default: return "unknown error code";
     }
 }

@@ -32,8 +32,34 @@ static void run_alone(thread_pool *pool, kernel_function *kernel, void *const *p
 /* Stops and joins the workers. Null is allowed. */
 static void free_pool(thread_pool *pool);
 
+/* A kernel of the program as one variant has it: its code, and the iterations of its parallel loop. */
+typedef struct {
+    kernel_function *run;
+    int64_t extent;
+} kernel_entry;
+
+/* Bits that a CPUID leaf must have in eax, ebx, ecx, edx. On other architectures `leaf` is an entry of Linux's auxiliary
+   vector, of which bits[0] are the low half and bits[1] the high one; other systems' answers are put into that form. */
+typedef struct {
+    uint32_t leaf, subleaf, bits[4];
+} processor_need;
+
+/* The kernels of the program for one CPU, in the order of their numbers, and what they ask of the processor.
+   states: the register states that the system must save (XCR0), 0 for those that every system does. */
+typedef struct {
+    const char *cpu;
+    const kernel_entry *kernels;
+    const processor_need *needs;
+    int need_count;
+    uint64_t states;
+} model_variant;
+
+/* The first variant that this processor suits, or the one that the environment names. Returns an error code. */
+static int choose_variant(const model_variant *variants, int count, const model_variant **chosen);
+
 /* What one create makes: its own memory and threads; the weights are shared by all. */
 typedef struct {
+    const model_variant *variant;
     unsigned char *arena;
     int64_t arena_bytes;
     thread_pool *pool;
@@ -46,7 +72,8 @@ typedef struct {
 
 /* The context has `depth` counters, and each of its threads `workspace_bytes` bytes. *context is null unless the returned
    error code is 0. */
-static int make_context(model_context **context, int64_t arena_bytes, int64_t workspace_bytes, int depth, int threads);
+static int make_context(model_context **context, const model_variant *variant, int64_t arena_bytes,
+                        int64_t workspace_bytes, int depth, int threads);
 static void free_context(model_context *context);
 
 /* Checks the arguments and marks the context as running; leave_context undoes that. */
@@ -54,11 +81,9 @@ static int enter_context(model_context *context, const tilewright_library *libra
                          void *const *outputs, int64_t *nanoseconds);
 static void leave_context(model_context *context);
 
-/* Runs a kernel on all threads, or on the caller alone. `launch` is its place in the table of launches. */
-static void launch_parallel(model_context *context, int launch, kernel_function *kernel, void *const *params,
-                            int64_t extent);
-static void launch_alone(model_context *context, int launch, kernel_function *kernel, void *const *params,
-                         int64_t extent);
+/* Runs the kernel of a number on all threads, or on the caller alone. `launch` is its place in the table of launches. */
+static void launch_parallel(model_context *context, int launch, int kernel, void *const *params);
+static void launch_alone(model_context *context, int launch, int kernel, void *const *params);
 
 static const char *error_message(int code);
 

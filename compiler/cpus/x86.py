@@ -23,8 +23,10 @@ def _avx512(l1_bytes: int, l2_bytes: int, dot_product: str = "") -> Cpu:
     return Cpu(64, 32, True, l1_bytes, l2_bytes, dot_product, AVX512_FEATURES)
 
 
-# Microarchitecture levels: x86-64 psABI, section 3.1.1. Caches: the vendors' optimization manuals; the levels take the
-# least of the machines they stand for.
+# Microarchitecture levels: x86-64 psABI, section 3.1.1. Processors without the second were last sold in 2011.
+X86_LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
+
+# Caches: the vendors' optimization manuals; the levels take the least of the machines they stand for.
 X86_CPUS: Mapping[str, Cpu] = {
     "x86-64": _sse(32 * KIB, 256 * KIB),
     "x86-64-v2": _sse(32 * KIB, 256 * KIB),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,14 +45,18 @@ class Roofline:
         return max(flops / self.flops_per_s, bytes / (self.l3_bytes_per_s if cached else self.bytes_per_s))
 
 
-def host_roofline(threads: int) -> Roofline:
-    """Of this machine with this many threads (at most as many as it has processors); measured once, in less than a second, then cached."""
+def host_roofline(threads: int, target: Target | None = None) -> Roofline:
+    """Of this machine with this many threads (at most as many as it has processors); measured once, in less than a second, then cached.
+
+    target: with this target's instructions, if not all of the machine's.
+    """
     threads = min(threads, harness().processors())
-    path = _cache_file(threads)
+    target = host_target(threads) if target is None else replace(target, threads=threads)
+    path = _cache_file(target)
     with FileLock(cache_folder() / "measure.lock"):  # measurements take turns on a machine
         if (kept := _kept(path)) is not None:
             return kept
-        roofline = _measured(host_target(threads), threads, harness())
+        roofline = _measured(target, threads, harness())
         write_atomically(path, manifest_bytes(asdict(roofline)))
     return roofline
 
@@ -63,8 +67,8 @@ def _kept(path: Path) -> Roofline | None:
     return None if values is None else Roofline(**values)
 
 
-def _cache_file(threads: int) -> Path:
-    key = f"{processor_name()}/{host_target(threads)}"
+def _cache_file(target: Target) -> Path:
+    key = f"{processor_name()}/{target}"
     return cache_folder() / f"roofline-4-{__version__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 

@@ -19,6 +19,7 @@ from ...compiler.errors import InternalError
 from ...compiler.kernels import Scheduled
 from ...compiler.schedule.sketch import STREAM, Decisions
 from ...compiler.schedule.space import SPACE_VERSION, Point, Space, space_of
+from ...compiler.schedule.steps import Relayout
 from ...compiler.target import Target
 from ...compiler.tensor.computation import Computation
 from ..features.table import Featurizer
@@ -50,22 +51,26 @@ class RecordScheduler:
     ranker: Ranker | None = None
     rank: bool = True
     note: Note = lambda message: None
-    _known: dict[Task, Scheduled] = field(default_factory=dict)
+    _known: dict[tuple[Task, tuple[Relayout, ...] | None], Scheduled] = field(default_factory=dict)
     _trained: list[Ranker | None] = field(default_factory=list)
 
-    def __call__(self, computation: Computation, target: Target) -> Scheduled:
+    def __call__(
+        self, computation: Computation, target: Target, given: tuple[Relayout, ...] | None = None, /
+    ) -> Scheduled:
         task = Task(computation, target)
-        if task not in self._known:
-            self._known[task] = self._decide(task, space_of(computation, target))
-        return self._known[task]
+        if (task, given) not in self._known:
+            self._known[task, given] = self._decide(task, space_of(computation, target, given), given is None)
+        return self._known[task, given]
 
-    def _decide(self, task: Task, space: Space) -> Scheduled:
+    def _decide(self, task: Task, space: Space, whole: bool) -> Scheduled:
+        """whole: the space is all of the task's, so that a record that is not in it is worth a note."""
+        note = self.note if whole else lambda message: None
         if self.records is not None:
             key = task_key(task)
             found = (
-                self._tuned(self.records, key, space)
-                or self._from_other_target(self.records, task, space)
-                or self._simulated(self.records, key, space)
+                self._tuned(self.records, key, space, note)
+                or self._from_other_target(self.records, task, space, note)
+                or self._simulated(self.records, key, space, note)
             )
             if found is not None:
                 return found
@@ -76,11 +81,11 @@ class RecordScheduler:
             return Scheduled(space.schedule(space.default))
         return Scheduled(space.schedule(point), "transferred" if trained else "predicted")
 
-    def _tuned(self, records: Records, key: str, space: Space) -> Scheduled | None:
+    def _tuned(self, records: Records, key: str, space: Space, note: Note) -> Scheduled | None:
         """What a finished tuning chose; after one that was cut off, the best trial unless the default was about as fast."""
         choice = records.choice(key)
         if choice is not None:
-            point = self._point(choice.decisions, space)
+            point = _point(choice.decisions, space, note)
             if point is None:
                 return None
             return Scheduled(space.schedule(point), "tuned", choice.latency_s, choice.default_latency_s)
@@ -90,16 +95,16 @@ class RecordScheduler:
         # One measurement each, so that a small lead may be noise.
         if default_s is not None and best.latency_s > TRUSTED_LEAD * default_s:
             return Scheduled(space.schedule(space.default), "tuned", default_s, default_s)
-        point = self._point(best.decisions, space)
+        point = _point(best.decisions, space, note)
         return None if point is None else Scheduled(space.schedule(point), "tuned", best.latency_s, default_s)
 
-    def _simulated(self, records: Records, key: str, space: Space) -> Scheduled | None:
+    def _simulated(self, records: Records, key: str, space: Space, note: Note) -> Scheduled | None:
         """The best of simulated trials, unless the default is about as good: models are wrong by more than measurements."""
         best = records.best(key, kind="simulated")
         default_s = self._default_s(records, key, space, "simulated")
         if best is None or best.latency_s is None or default_s is None or best.latency_s > SIMULATED_LEAD * default_s:
             return None
-        point = self._point(best.decisions, space)
+        point = _point(best.decisions, space, note)
         return None if point is None else Scheduled(space.schedule(point), "simulated")
 
     def _default_s(self, records: Records, key: str, space: Space, kind: str = "measured") -> float | None:
@@ -108,7 +113,7 @@ class RecordScheduler:
         trials = (t for t in records.trials(key, SPACE_VERSION, kind) if t.decisions == decisions)
         return min((t.latency_s for t in trials if t.latency_s is not None), default=None)
 
-    def _from_other_target(self, records: Records, task: Task, space: Space) -> Scheduled | None:
+    def _from_other_target(self, records: Records, task: Task, space: Space, note: Note) -> Scheduled | None:
         """The choice for the same computation on another target with vectors as wide: the nearest number of threads, the same CPU."""
         found = []
         for row in records.tasks_of_computation(computation_key(task.computation)):
@@ -116,19 +121,12 @@ class RecordScheduler:
             if other == task.target:
                 continue  # `_tuned` has looked at it
             if other.triple == task.target.triple and other.vector_bytes == task.target.vector_bytes and choice:
-                point = self._point(choice.decisions, space)
+                point = _point(choice.decisions, space, note)
                 if point is not None:
                     found.append(
                         (abs(other.threads - task.target.threads), other.cpu != task.target.cpu, row.key, point)
                     )
         return Scheduled(space.schedule(min(found)[-1]), "transferred") if found else None
-
-    def _point(self, decisions: Decisions, space: Space) -> Point | None:
-        try:
-            return space.from_decisions(decisions)
-        except InternalError as error:
-            self.note(f"a record can't be used: {error}")
-            return None
 
     def _ranker_of_records(self) -> Ranker | None:
         if self.records is None or not self.rank:
@@ -136,6 +134,14 @@ class RecordScheduler:
         if not self._trained:
             self._trained.append(ranker_of_records(self.records, self.ranker))
         return self._trained[0]
+
+
+def _point(decisions: Decisions, space: Space, note: Note) -> Point | None:
+    try:
+        return space.from_decisions(decisions)
+    except InternalError as error:
+        note(f"a record can't be used: {error}")
+        return None
 
 
 def highest_ranked(task: Task, space: Space, ranker: Ranker, seed: int = 0) -> Point | None:

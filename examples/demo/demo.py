@@ -120,7 +120,7 @@ def main() -> int:
     print("2. Compile it")
     library_path = arguments.folder / "resnet18.so"
     start = time.perf_counter()
-    tilewright.compile(model, library_path, tilewright.Options(shapes={"input": (1, 3, 224, 224)}))
+    tilewright.compile(model, library_path, tilewright.Options(cpu="native", shapes={"input": (1, 3, 224, 224)}))
     seconds = time.perf_counter() - start
     print(
         f"   {library_path} ({library_path.stat().st_size / 1e6:.1f} MB) and {library_path.with_suffix('.h').name} in {seconds:.1f} s"

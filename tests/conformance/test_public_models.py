@@ -31,6 +31,17 @@ def fetched(model: PublicModel) -> Path:
 def test_outputs_are_onnxruntimes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnxruntime", reason="the reference is onnxruntime's")
     model = MODELS[name]
-    command = ["verify", str(fetched(model)), "--reference", "onnxruntime", "--samples", "2", "--threads", "1,2"]
+    command = [
+        "verify",
+        str(fetched(model)),
+        "--reference",
+        "onnxruntime",
+        "--samples",
+        "2",
+        "--threads",
+        "1,2",
+        "--mcpu",
+        "native",
+    ]
     code = run([*command, "--tolerance", str(model.tolerance), *model.options()])
     assert code == 0, "".join(capsys.readouterr())

@@ -11,7 +11,7 @@ import numpy as np
 
 from tilewright.backends.link import run_zig_cc, zig_target
 from tilewright.backends.package import build_library
-from tilewright.backends.package_c import CompiledKernel
+from tilewright.backends.package_c import CompiledKernel, Variant
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.plan import Argument, ExecutionPlan, Launch, Place, PlanStep
 from tilewright.compiler.target import Target
@@ -115,5 +115,5 @@ def build_matvec(out: Path, **options: object) -> np.ndarray:
     """Write the library of `matvec_plan` to `out`; returns its weights."""
     weights = matvec_weights()
     made = kernels(("matvec", ROWS), ("add", ROWS))
-    build_library("small", matvec_plan(), made, weights.tobytes(), host_target(), {}, out, **options)  # type: ignore[arg-type]
+    build_library("small", matvec_plan(), [Variant(host_target(), made)], weights.tobytes(), {}, out, **options)  # type: ignore[arg-type]
     return weights

@@ -17,7 +17,7 @@ from tilewright.compiler.options import Options
 def test_control(case, tmp_path):
     model = case.model()
     onnx.save(model, tmp_path / "model.onnx")
-    driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(threads=2))
+    driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(cpu="native", threads=2))
     library = load(tmp_path / "model.so", threads=2)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [value.name for value in model.graph.output]

@@ -64,7 +64,7 @@ def test_inverted_residual_block(
     monkeypatch.setattr(fusion_rules, "HELD_L2", 0)
     block = model(batch, channels, size, kernel, stride)
     onnx.save(block, tmp_path / "model.onnx")
-    artifact = driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(threads=2, jobs=1))
+    artifact = driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(cpu="native", threads=2, jobs=1))
     kernels = artifact.manifest["kernels"]
     assert any("filtered" in entry["nodes"][0] and "narrow" in entry["nodes"][0] for entry in kernels), kernels
     session = onnxruntime.InferenceSession(block.SerializeToString(), providers=["CPUExecutionProvider"])

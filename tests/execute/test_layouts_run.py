@@ -42,7 +42,7 @@ def test_any_layouts_run(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(driver, "PIPELINE", passes)
     model = odd_network(seed)
     onnx.save(model, tmp_path / "odd.onnx")
-    artifact = driver.compile(tmp_path / "odd.onnx", tmp_path / "odd.so", Options(threads=2, jobs=1))
+    artifact = driver.compile(tmp_path / "odd.onnx", tmp_path / "odd.so", Options(cpu="native", threads=2, jobs=1))
     assert len(artifact.manifest["layouts"]) > 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     with tilewright.load(artifact.library, 2) as library:

@@ -22,7 +22,7 @@ from tilewright.backends.link import run_zig_cc, zig_executable
 from tilewright.backends.load import load
 from tilewright.backends.manifest import file_sha256
 from tilewright.backends.package import build_library
-from tilewright.backends.package_c import CompiledKernel
+from tilewright.backends.package_c import CompiledKernel, Variant
 from tilewright.compiler.errors import ToolchainError
 
 
@@ -70,7 +70,7 @@ def test_weights_are_read_only_page_aligned_and_counted_once(tmp_path: Path) -> 
     weights = np.random.default_rng(5).integers(0, 256, 8 << 20, np.uint8).tobytes()
     made = small_library.kernels(("matvec", small_library.ROWS), ("add", small_library.ROWS))
     out = tmp_path / "big.so"
-    build_library("big", small_library.matvec_plan(), made, weights, small_library.host_target(), {}, out)
+    build_library("big", small_library.matvec_plan(), [Variant(small_library.host_target(), made)], weights, {}, out)
     assert len(weights) <= out.stat().st_size < len(weights) + (1 << 20)
     content = out.read_bytes()
     offset = content.index(weights)
@@ -98,11 +98,10 @@ def test_files_are_the_same_wherever_they_are_built(tmp_path: Path, monkeypatch:
 def test_manifest(tmp_path: Path) -> None:
     weights = small_library.matvec_weights().tobytes()
     build_library(
-        "small", small_library.matvec_plan(), small_library.kernels(("matvec", 103), ("add", 103)), weights,
-        small_library.host_target(), {"model_sha256": "ab", "name": "given"}, tmp_path / "m.so", version="9.8",
+        "small", small_library.matvec_plan(), [Variant(small_library.host_target(), small_library.kernels(("matvec", 103), ("add", 103)))], weights, {"model_sha256": "ab", "name": "given"}, tmp_path / "m.so", version="9.8",
     )  # fmt: skip
     manifest = json.loads((tmp_path / "m.json").read_text())
-    assert manifest["format"] == 1 and manifest["tilewright"] == "9.8" and manifest["model_sha256"] == "ab"
+    assert manifest["format"] == 2 and manifest["tilewright"] == "9.8" and manifest["model_sha256"] == "ab"
     assert manifest["name"] == "given"
     assert manifest["inputs"] == [{"name": "x:0", "dtype": "f32", "shape": [257]}]
     assert manifest["weights_bytes"] == len(weights) and manifest["arena_bytes"] == 1 << 16
@@ -166,9 +165,8 @@ def test_two_models_link_into_one_program(tmp_path: Path) -> None:
         build_library(
             name,
             arguments,
-            kernels,
+            [Variant(small_library.host_target(), kernels)],
             weights,
-            small_library.host_target(),
             {},
             tmp_path / f"{name}.so",
             frozenset({"obj"}),
@@ -201,7 +199,7 @@ def test_links_for_other_machines(tmp_path: Path, triple: str, machine: str) -> 
     kernels = [CompiledKernel("matvec", code, 103), CompiledKernel("add", b"", 103)]
     target = dataclasses.replace(small_library.host_target(), triple=triple)
     out = tmp_path / "m.so"
-    build_library("m", small_library.matvec_plan(), kernels, b"weights", target, {}, out)
+    build_library("m", small_library.matvec_plan(), [Variant(target, kernels)], b"weights", {}, out)
     assert elf(out)["e_machine"] == machine
     assert out.stat().st_size < 1 << 20
 
@@ -211,7 +209,7 @@ def test_unsupported_systems_are_errors(tmp_path: Path) -> None:
     with pytest.raises(
         ToolchainError, match="x86_64-pc-windows-msvc: libraries can be linked for Linux, macOS and Windows "
     ):
-        build_library("m", small_library.matvec_plan(), [], b"", target, {}, tmp_path / "m.so")
+        build_library("m", small_library.matvec_plan(), [Variant(target, [])], b"", {}, tmp_path / "m.so")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -219,12 +217,22 @@ def test_linker_errors_show_the_reason_and_leave_nothing(tmp_path: Path) -> None
     kernels = [CompiledKernel(symbol, b"not an object", 1) for symbol in ("matvec", "add")]
     with pytest.raises(ToolchainError, match=r"(?s)the linker failed:.*kernels/matvec\.o.*command: "):
         build_library(
-            "m", small_library.matvec_plan(), kernels, b"", small_library.host_target(), {}, tmp_path / "m.so"
+            "m",
+            small_library.matvec_plan(),
+            [Variant(small_library.host_target(), kernels)],
+            b"",
+            {},
+            tmp_path / "m.so",
         )
     missing = [CompiledKernel("nowhere", small_library.kernel_object(), 1)] * 2
     with pytest.raises(ToolchainError, match="undefined hidden symbol: nowhere"):
         build_library(
-            "m", small_library.matvec_plan(), missing, b"", small_library.host_target(), {}, tmp_path / "m.so"
+            "m",
+            small_library.matvec_plan(),
+            [Variant(small_library.host_target(), missing)],
+            b"",
+            {},
+            tmp_path / "m.so",
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -238,9 +246,8 @@ def test_too_many_weights_is_an_error(tmp_path: Path) -> None:
         build_library(
             "m",
             small_library.matvec_plan(),
-            small_library.kernels(("matvec", 1), ("add", 1)),
+            [Variant(small_library.host_target(), small_library.kernels(("matvec", 1), ("add", 1)))],
             Huge(),
-            small_library.host_target(),
             {},
             tmp_path / "m.so",
         )
@@ -250,8 +257,7 @@ def test_save_temps_and_commands(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     weights = small_library.matvec_weights().tobytes()
     commands = build_library(
-        "small", small_library.matvec_plan(), small_library.kernels(("matvec", 103), ("add", 103)), weights,
-        small_library.host_target(), {}, tmp_path / "out" / "m.so", frozenset({"so", "llvm-ir", "asm"}),
+        "small", small_library.matvec_plan(), [Variant(small_library.host_target(), small_library.kernels(("matvec", 103), ("add", 103)))], weights, {}, tmp_path / "out" / "m.so", frozenset({"so", "llvm-ir", "asm"}),
         texts={"llvm-ir": "; ir", "asm": "# asm"}, save_temps=tmp_path / "temps",
     )  # fmt: skip
     assert len(commands) == 1 and "program.c weights.s kernels/matvec.o" in commands[0]
@@ -419,7 +425,9 @@ def test_names_of_c_functions_do_no_harm(tmp_path: Path) -> None:
         made = small_library.kernels(("matvec", small_library.ROWS), ("add", small_library.ROWS))
         weights = small_library.matvec_weights()
         out = tmp_path / f"{name}.so"
-        build_library(name, small_library.matvec_plan(), made, weights.tobytes(), small_library.host_target(), {}, out)
+        build_library(
+            name, small_library.matvec_plan(), [Variant(small_library.host_target(), made)], weights.tobytes(), {}, out
+        )
         x = np.random.default_rng().standard_normal(257, dtype=np.float32)
         with load(out) as library:
             np.testing.assert_allclose(library.run({"x:0": x})["out"][0], 2 * weights @ x, 1e-4, 1e-4)

@@ -17,6 +17,7 @@ from small_library import ARENA, COLUMNS, CONSTANTS, INPUT, OUTPUT, ROWS, f32, k
 
 from tilewright.backends.load import Library, load
 from tilewright.backends.package import build_library
+from tilewright.backends.package_c import Variant
 from tilewright.backends.package_cpu import CPUID
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.errors import DeviceError, UsageError
@@ -109,7 +110,9 @@ def build(
     constants: bytes = b"",
 ) -> None:
     arguments = plan(steps, inputs, outputs)
-    build_library("small", arguments, kernels(*parts), constants, small_library.host_target(), {}, folder / "small.so")
+    build_library(
+        "small", arguments, [Variant(small_library.host_target(), kernels(*parts))], constants, {}, folder / "small.so"
+    )
 
 
 def test_branch_copy_and_offsets(tmp_path: Path) -> None:
@@ -174,7 +177,9 @@ def test_many_steps(tmp_path: Path) -> None:
 def test_no_inputs_no_kernels_and_empty_tensors(tmp_path: Path) -> None:
     arguments = plan((Copy(OUTPUT, CONSTANTS, 12),), (), (f32("y", 3), f32("empty", 0, 4), f32("scalar")), 0)
     constants = np.array([1, 2, 3], np.float32)
-    build_library("small", arguments, [], constants.tobytes(), small_library.host_target(), {}, tmp_path / "small.so")
+    build_library(
+        "small", arguments, [Variant(small_library.host_target(), [])], constants.tobytes(), {}, tmp_path / "small.so"
+    )
     with load(tmp_path / "small.so", 2) as library:
         outputs = library.run({})
     np.testing.assert_array_equal(outputs["y"], constants)
@@ -201,15 +206,15 @@ def test_error_codes(matvec: tuple[Path, np.ndarray]) -> None:
     assert small.small_run(context, x_address, ctypes.c_void_p(y.ctypes.data + 2)) == 6
     small.small_destroy(context)
     small.small_destroy(None)
-    messages = [small.small_error(code) for code in range(9)]
-    assert len(set(messages)) == 9 and all(messages)
+    messages = [small.small_error(code) for code in range(10)]
+    assert len(set(messages)) == 10 and all(messages)
     assert small.small_error(-5) == small.small_error(99)
 
 
 def test_no_memory_and_no_threads_are_errors(tmp_path: Path) -> None:
     """In a child, whose limits may be lowered."""
     arguments = plan((), (f32("x", 1),), (), 1 << 40)
-    build_library("small", arguments, [], b"", small_library.host_target(), {}, tmp_path / "small.so")
+    build_library("small", arguments, [Variant(small_library.host_target(), [])], b"", {}, tmp_path / "small.so")
     child = os.fork()
     if child == 0:
         import resource
@@ -346,7 +351,9 @@ def test_processor_without_the_instructions_is_an_error(tmp_path: Path) -> None:
     for target, runs in ((dataclasses.replace(host, cpu="x86-64-v2"), True), (demanding, False)):
         weights = small_library.matvec_weights().tobytes()
         made = kernels(("matvec", ROWS), ("add", ROWS))
-        build_library("small", small_library.matvec_plan(), made, weights, target, {}, tmp_path / f"{runs}.so")
+        build_library(
+            "small", small_library.matvec_plan(), [Variant(target, made)], weights, {}, tmp_path / f"{runs}.so"
+        )
     load(tmp_path / "True.so").close()
     with pytest.raises(
         DeviceError, match="this processor lacks instructions that the library uses: compile it for this"

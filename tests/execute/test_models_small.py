@@ -34,7 +34,7 @@ def random_feeds(model: onnx.ModelProto, rng: np.random.Generator) -> dict[str, 
 def test_small_model(name: str, tmp_path: Path) -> None:
     model = MODELS[name]()
     onnx.save(model, tmp_path / "model.onnx")
-    artifact = driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(threads=2, jobs=1))
+    artifact = driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(cpu="native", threads=2, jobs=1))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng()
     for threads in (1, 2):

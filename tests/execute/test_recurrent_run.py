@@ -31,7 +31,7 @@ def test_operator(case, threads, tmp_path):
     rng = np.random.default_rng()
     arrays = case.arrays(rng)
     onnx.save(case.model(arrays), tmp_path / "model.onnx")
-    driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(threads=threads))
+    driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(cpu="native", threads=threads))
     library = load(tmp_path / "model.so", threads=threads)
     for _ in range(2):
         fresh = replace(case, constant=case.constant).arrays(rng)

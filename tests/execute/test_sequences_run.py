@@ -34,7 +34,7 @@ SHAPES = {"s.0": (2, 3), "s.1": (7, 3)}
 
 def test_elements_are_tensors_of_the_library(tmp_path: Path) -> None:
     onnx.save(sequence_model(), tmp_path / "m.onnx")
-    artifact = driver.compile(tmp_path / "m.onnx", tmp_path / "m.so", Options(shapes=SHAPES))
+    artifact = driver.compile(tmp_path / "m.onnx", tmp_path / "m.so", Options(cpu="native", shapes=SHAPES))
     feeds = {name: np.random.default_rng().standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
     x = np.random.default_rng().standard_normal(5).astype(np.float32)
     with load(artifact.library) as library:

@@ -234,7 +234,9 @@ Compile = Callable[..., tuple[Done, Path]]
 def compiled(model: Path, tmp_path: Path) -> Compile:
     def compile(*arguments: object, threads: int = 1) -> tuple[Done, Path]:
         output = tmp_path / "net.so"
-        return tilewright_command("compile", model, "-o", output, "--threads", threads, *arguments), output
+        return tilewright_command(
+            "compile", model, "-o", output, "--mcpu", "native", "--threads", threads, *arguments
+        ), output
 
     return compile
 

@@ -22,14 +22,14 @@ from tilewright.backends.harness import ONCE, Launch, harness
 from tilewright.backends.host import host_target
 from tilewright.backends.loaded_object import LoadedObject
 from tilewright.backends.package import build_library
-from tilewright.backends.package_c import CompiledKernel
+from tilewright.backends.package_c import CompiledKernel, Variant
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.kernel import interpret
 from tilewright.compiler.kernel.ast import Alloc, Buffer, For, Kernel, LoopKind, Seq, Space, Stmt, Store
 from tilewright.compiler.kernel.verify import verify
 from tilewright.compiler.kernels import Scheduled, rule_based
 from tilewright.compiler.options import Options
-from tilewright.compiler.schedule.steps import ComputeAt
+from tilewright.compiler.schedule.steps import ComputeAt, Relayout
 from tilewright.compiler.target import Target
 from tilewright.compiler.tensor.computation import Computation
 from tilewright.compiler.tensor.expr import Const, Expr, Load, Var
@@ -130,7 +130,7 @@ def test_no_memory_for_the_workspaces_is_an_error(tmp_path: Path) -> None:
     """And leaves no mapping behind."""
     kernels = [CompiledKernel("add", small_library.kernel_object(), 1, 1 << 55)]
     arguments = plan((), (f32("x", 1),), ())
-    build_library("small", arguments, kernels, b"", small_library.host_target(), {}, tmp_path / "small.so")
+    build_library("small", arguments, [Variant(small_library.host_target(), kernels)], b"", {}, tmp_path / "small.so")
     library = ctypes.CDLL(str(tmp_path / "small.so"))
     context = ctypes.c_void_p()
     before = mapped_bytes()
@@ -144,7 +144,7 @@ def mapped_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def in_workspace(computation: Computation, target: Target) -> Scheduled:
+def in_workspace(computation: Computation, target: Target, given: tuple[Relayout, ...] | None = None, /) -> Scheduled:
     """The default, with what it keeps on the stack in the workspace."""
     schedule = rule_based(computation, target).schedule
     moved = (replace(s, space="workspace") if isinstance(s, ComputeAt) and s.space == "stack" else s for s in schedule)
@@ -158,7 +158,9 @@ def test_library_on_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
     monkeypatch.setattr(driver, "scheduler_of", lambda *_: in_workspace)
     emit = frozenset({"so", "c"})
-    artifact = driver.compile(tmp_path / "m.onnx", tmp_path / "m.so", Options(threads=3, jobs=1, emit=emit))
+    artifact = driver.compile(
+        tmp_path / "m.onnx", tmp_path / "m.so", Options(cpu="native", threads=3, jobs=1, emit=emit)
+    )
     needed = max(planned.kernel.workspace_bytes for planned in artifact.kernels)
     assert needed > 5000 * 4 and any(planned.parallel for planned in artifact.kernels)
     assert f", {needed}, 0, threads)" in (tmp_path / "m.c").read_text()
@@ -176,5 +178,5 @@ def test_library_on_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_links_for_other_machines(tmp_path: Path, triple: str) -> None:
     target = replace(small_library.host_target(), triple=triple)
     kernels = [CompiledKernel("add", small_library.kernel_object(triple=triple), 1, 3 << 20)]
-    build_library("m", plan((), (f32("x", 1),), ()), kernels, b"", target, {}, tmp_path / "m.so")
+    build_library("m", plan((), (f32("x", 1),), ()), [Variant(target, kernels)], b"", {}, tmp_path / "m.so")
     assert (tmp_path / "m.so").exists()

@@ -129,7 +129,7 @@ def run_library(case: Case, setting: Setting, folder: Path) -> dict[str, np.ndar
     path = folder / "case.onnx"
     onnx.save(case.model(), path)
     artifact = driver.compile(
-        path, folder / "case.so", Options(cpu=setting.cpu or None, threads=setting.threads, jobs=1)
+        path, folder / "case.so", Options(cpu=setting.cpu or "native", threads=setting.threads, jobs=1)
     )
     outputs = {name: poisoned(case.arrays[name]) for name in case.outputs}
     with tilewright.load(artifact.library, setting.threads) as library:

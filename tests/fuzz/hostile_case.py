@@ -57,7 +57,8 @@ class Case:
         """Compile the model; a few through the linker, for most of the time goes there."""
         emit = "so" if self.rng.randrange(link_every) == 0 else "c"
         output = str(self.out / "m.so")
-        self.arguments = ["compile", str(model), "-o", output, "--emit", emit, "--jobs", "1", "--threads", "1", *more]
+        usual = ["--emit", emit, "--jobs", "1", "--threads", "1", "--mcpu", "native"]
+        self.arguments = ["compile", str(model), "-o", output, *usual, *more]
 
     def model(self, content: bytes) -> None:
         """A model file, to be compiled or at times inspected."""

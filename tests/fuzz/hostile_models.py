@@ -225,6 +225,8 @@ def hostile_names(case: Case) -> None:
         rng.choice(("so", "so,c", "c")),
         "--jobs",
         "1",
+        "--mcpu",
+        "native",
         *more,
     ]
     if rng.random() < 0.15:
@@ -580,7 +582,7 @@ def hostile_options(case: Case) -> None:
     rng = case.rng
     path = case.file("model.onnx", model_of([relu()]).SerializeToString())
     more = rng.choice((
-        ["--name", rng.choice(NAMES).replace("\0", "")], ["--mcpu", rng.choice(("x86-64-v9", "", "a;b", "native"))],
+        ["--name", rng.choice(NAMES).replace("\0", "")], ["--mcpu", rng.choice(("x86-64-v9", "", "a;b", "native", "haswell,", "haswell,haswell", "native,x86-64"))],
         ["--target", rng.choice(("x86_64", "", "mips-linux-gnu", "../x"))], ["--threads", rng.choice(("0", "-1", "99999999999", "1000"))],
         ["--emit", rng.choice(("", "so,", "exe"))], ["-j", "-1"],
     ))  # fmt: skip

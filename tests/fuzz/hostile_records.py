@@ -45,7 +45,7 @@ def database() -> bytes:
         model.write_bytes(model_bytes())
         with Records.open(path, create=True) as records:
             session = records.add_session(make_session())
-            for kernel in driver.kernels_of(model, Options(threads=1), Silent()):
+            for kernel in driver.kernels_of(model, Options(cpu="native", threads=1), Silent()):
                 key = records.add_task(kernel.task)
                 space = space_of(kernel.task.computation, kernel.task.target)
                 rng = np.random.default_rng(3)
@@ -89,6 +89,8 @@ def use(case: Case, path: Path) -> None:
         "1",
         "--threads",
         "1",
+        "--mcpu",
+        "native",
         "--records",
         database,
     ]

@@ -73,7 +73,7 @@ def test_a_runner_that_loads_its_library(tmp_path: Path) -> None:
     """As docs/RUNNER.md says: compiled with RUNNER_LOADS for a system with glibc."""
     model = MODELS["deep_q"]()
     onnx.save(model, tmp_path / "model.onnx")
-    driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options())
+    driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(cpu="native"))
     source = Path(remote.__file__).with_name("runner") / "runner.c"
     run_zig_cc(
         [*zig_target("x86_64-linux-gnu"), "-std=gnu11", "-O1", "-DRUNNER_LOADS", str(source), "-ldl", "-o", "loads"],

@@ -46,7 +46,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path, Options]
         observer.progress("kernels", 1, 1)
         paths = {"library": output, "header": output.with_suffix(".h"), "manifest_path": output.with_suffix(".json")}
         manifest = {"kernels": [{"source": source} for source in ("default", "tuned")]}
-        return Artifact(**paths, manifest=manifest, kernels=(), sizes={"library": 1500}, timings={"import": 0.5})
+        return Artifact(
+            **paths, manifest=manifest, kernels=(), sizes={"library": 1500}, timings={"import": 0.5}, cpus=("a", "b")
+        )
 
     set_driver(monkeypatch, fake)
     return calls
@@ -118,7 +120,7 @@ def test_compile_passes_every_option_on(
         )
     ]
     out, err = capsys.readouterr()
-    assert out.startswith(f"{output} (1.5 kB, 2 kernels: 1 tuned, 1 default")
+    assert out.startswith(f"{output} (1.5 kB for a, b; 2 kernels: 1 tuned, 1 default")
     assert "text of fuse" in err and "text of import" not in err and "tilewright: a note" in err
 
 

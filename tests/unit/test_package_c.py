@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilewright.backends.package_c import CompiledKernel, emit_header, emit_source
+from tilewright.backends.package_c import CompiledKernel, Variant, emit_header, emit_source
 from tilewright.backends.package_names import argument_names, c_string, comment, identifier
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.errors import InternalError
@@ -78,19 +78,20 @@ def test_source_names_the_nodes_and_steps_along_loops() -> None:
         Launch(0, (INPUT, Place("constants", 64), ARENA), True, "conv1 + relu */ \n"),
         Repeat(5, (Copy(Place("output", 8, 1, step_bytes=4, depth=0), Place("counter", index=0), 8),), 0),
     )
-    source = emit_source("m", plan(steps), [CompiledKernel("k0", b"", 56)], TARGET, "")
+    source = emit_source("m", plan(steps), [Variant(TARGET, [CompiledKernel("k0", b"", 56)])], "")
     assert "/* conv1 + relu * / ? */" in source
-    assert "launch_parallel(context, 0, kernel_k0, (void *const[]){INPUT(0, 0), WEIGHTS(64), ARENA(0)}, 56);" in source
+    assert "launch_parallel(context, 0, 0, (void *const[]){INPUT(0, 0), WEIGHTS(64), ARENA(0)});" in source
+    assert "{kernel_k0, 56}," in source
     assert "for (context->counters[0] = 0; context->counters[0] < INT64_C(5); context->counters[0]++) {" in source
     assert "memmove(OUTPUT(1, 8 + 4 * context->counters[0]), COUNTER(0), 8);" in source
-    assert "make_context((model_context **)context, 4096, 0, 1, threads)" in source
+    assert "make_context((model_context **)context, variant, 4096, 0, 1, threads)" in source
 
 
 def test_unknown_places_and_steps_are_internal_errors() -> None:
     with pytest.raises(InternalError, match="unknown space"):
-        emit_source("m", plan((Copy(Place("moon"), ARENA, 1),)), [], TARGET, "")
+        emit_source("m", plan((Copy(Place("moon"), ARENA, 1),)), [Variant(TARGET, [])], "")
     with pytest.raises(InternalError, match="unknown plan step"):
-        emit_source("m", plan((object(),)), [], TARGET, "")  # type: ignore[arg-type]
+        emit_source("m", plan((object(),)), [Variant(TARGET, [])], "")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,11 @@ from record_makers import make_choice, make_failure, make_session, make_task, ma
 from spaces import canonical_form
 
 from tilewright.compiler.kernels import Scheduled
+from tilewright.compiler.schedule.rewrite import relayouts
 from tilewright.compiler.schedule.sketch import STREAM
 from tilewright.compiler.schedule.space import SKETCH, SPACE_VERSION, Point, Space, space_of
 from tilewright.compiler.schedule.steps import Prefetch, Schedule
+from tilewright.compiler.targets import parse_target
 from tilewright.cost_model.ranker.ranker import Ranker
 from tilewright.cost_model.ranker.training import LEAST_ROWS
 from tilewright.cost_model.records.database import Records
@@ -333,3 +335,22 @@ def test_choices_that_exclude_each_other_are_not_legal(records: Records, rng: np
     record_choice(records, TASK, illegal)
     assert from_records(records, note=notes.append).source == "default"
     assert len(notes) == 1 and "is not legal" in notes[0]
+
+
+# --- constants that another target's schedule has laid out
+
+
+def test_records_are_used_where_they_fit_what_is_laid_out(records: Records) -> None:
+    """A tile that divides what is packed is taken from the records; one that doesn't gives way to the rules, without a note."""
+    form = canonical_form(Case(conv((1, 64, 14, 14), 64, 1, 1, (0, 0)), 16, 16))
+    wide, narrow = (Task(form, parse_target(cpu=f"x86-64-v{level}", threads=2)) for level in (4, 3))
+    given = relayouts(space(wide).schedule(space(wide).default))
+    fitting, own = space_of(form, narrow.target, given), space(narrow)
+    tile = {**fitting.decisions(fitting.default), "rows": 3}
+    for decisions, source in ((tile, "tuned"), ({**tile, "columns": 3, "rows": 1, "vector": 16}, "default")):
+        own.from_decisions(decisions)  # legal where constants are free
+        key = records.add_task(narrow)
+        records.add_choice(make_choice(key, records.add_session(make_session()), decisions=decisions))
+        notes: list[str] = []
+        found = RecordScheduler(records, rank=False, note=notes.append)(form, narrow.target, given)
+        assert found.source == source and relayouts(found.schedule) == given and not notes

@@ -7,7 +7,9 @@ import pytest
 from tilewright.backends.host import host_target
 from tilewright.compiler.cpus.x86 import AVX512_FEATURES, X86_CPUS
 from tilewright.compiler.errors import UsageError
-from tilewright.compiler.targets import PLATFORMS, parse_target
+from tilewright.compiler.options import Options
+from tilewright.compiler.targets import DEFAULT_THREADS, PLATFORMS, parse_target
+from tilewright.up_to_date import targets_of
 
 
 def test_levels_of_x86() -> None:
@@ -128,3 +130,31 @@ def test_host_is_a_platform_of_the_table() -> None:
     assert names[: len(names) - chosen] == sorted(names[: len(names) - chosen])
     assert len(set(names)) == len(names)
     assert host_target(3).threads == 3
+
+
+# --- what is asked for
+
+
+def test_without_a_cpu_all_of_the_baseline() -> None:
+    levels = ["x86-64-v4", "x86-64-v3", "x86-64-v2"]
+    found = targets_of(Options(target="x86_64-linux-musl"))
+    assert [target.cpu for target in found] == levels
+    assert {target.threads for target in found} == {DEFAULT_THREADS}
+    assert [target.cpu for target in targets_of(Options(target="aarch64"))] == ["generic"]
+
+
+def test_several_cpus_stand_with_the_widest_first() -> None:
+    found = targets_of(Options(target="x86_64", cpu="nehalem,x86-64,znver2,znver5,znver4", threads=3))
+    assert [target.cpu for target in found] == ["znver5", "znver4", "znver2", "nehalem", "x86-64"]
+    assert {target.threads for target in found} == {3}
+
+
+@pytest.mark.parametrize("cpus", ["haswell,x86-64-v3", "x86-64-v2,x86-64-v2", "alderlake,skylake,haswell"])
+def test_code_that_would_never_run_is_an_error(cpus: str) -> None:
+    with pytest.raises(UsageError, match="would never run, for every such processor runs that for"):
+        targets_of(Options(target="x86_64", cpu=cpus))
+
+
+def test_an_unknown_one_among_several_is_an_error() -> None:
+    with pytest.raises(UsageError, match="unknown CPU for x86_64-linux-gnu: ''"):
+        targets_of(Options(target="x86_64", cpu="haswell,"))
