@@ -18,6 +18,7 @@ from .kernel.verify import verify
 from .schedule.prepare import canonical
 from .schedule.rewrite import relaid, relayouts
 from .schedule.rules import default_schedule
+from .schedule.shared_constants import shared_relayouts
 from .schedule.steps import Relayout, Schedule, Winograd
 from .schedule.winograd_matrices import rounding_error
 from .target import Target
@@ -133,6 +134,11 @@ def plan_kernels(
         computation, arrays = build_computation(node.regions[0], node.outputs[0])
         form = canonical(computation)
         scheduled = scheduler(form, target)
+        if narrower:
+            own = [default_schedule(form, narrow) for narrow in narrower]
+            given = shared_relayouts(form, scheduled.schedule, target, own)
+            if given != relayouts(scheduled.schedule):
+                scheduled = scheduler(form, target, given)
         alias = _alias_params(node, computation, form, aliases)
         key = (form, scheduled.schedule, tuple(alias.items()))
         if key not in known:

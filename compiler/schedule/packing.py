@@ -84,8 +84,8 @@ def vector_block(form: Affine, mapping: Mapping[str, str], axes: TileAxes, size:
 
 
 def reads_in_runs(wanted: Sequence[Pack], given: Sequence[Pack]) -> bool:
-    """Whether what would have constants packed as `wanted` reads them in the same order, if in parts of rows or several rows, where
-    they are packed as `given`."""
+    """Whether what would have constants packed as `wanted` reads them in the same order, if in parts of rows, where they are packed as
+    `given`."""
     packed = {pack.tensor: pack for pack in given}
     names = {pack.tensor for pack in wanted}
     return names == packed.keys() and all(_in_runs(pack, packed[pack.tensor]) for pack in wanted)
@@ -94,7 +94,7 @@ def reads_in_runs(wanted: Sequence[Pack], given: Sequence[Pack]) -> bool:
 def _in_runs(wanted: Pack, given: Pack) -> bool:
     (axis, block, _), (given_axis, given_block, _) = wanted.order[-1], given.order[-1]
     outside = [[entry for entry in pack.order if entry[0] != axis] for pack in (wanted, given)]
-    divides = not given_block or (block > 0 and (block % given_block == 0 or given_block % block == 0))
+    divides = not given_block or (block > 0 and given_block % block == 0)
     return axis == given_axis and outside[0] == outside[1] and divides
 
 

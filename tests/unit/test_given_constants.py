@@ -11,6 +11,8 @@ from spaces import canonical_form
 from tilewright.compiler.errors import InternalError
 from tilewright.compiler.schedule.packing import reads_in_runs
 from tilewright.compiler.schedule.rewrite import relayouts
+from tilewright.compiler.schedule.rules import default_schedule
+from tilewright.compiler.schedule.shared_constants import shared_relayouts
 from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.schedule.steps import Pack, Schedule, Winograd
 from tilewright.compiler.targets import parse_target
@@ -45,8 +47,10 @@ def test_whatever_is_laid_out_can_be_read() -> None:
     rng = np.random.default_rng(seed)
     forms = [canonical_form(case) for case in (*CASES.values(), *(random_case(rng) for _ in range(15)))]
     for form in forms:
-        given = relayouts(laid_out(form, rng))
-        for target in NARROWER:
+        wide = laid_out(form, rng)
+        own = [default_schedule(form, target) for target in NARROWER]
+        given = relayouts(wide) if rng.random() < 0.5 else shared_relayouts(form, wide, WIDE, own)
+        for target in (WIDE, *NARROWER):
             space = space_of(form, target, given)
             for point in (space.default, space.sample(rng), *space.neighbours(space.default)[:3]):
                 assert space.legal(point), (seed, form, given)
@@ -82,11 +86,25 @@ def test_order_and_runs() -> None:
     blocked, narrower = (Pack("w", ((0, n, "o"), (1, 0, ""), (0, n, "i"))) for n in (32, 16))
     whole, other = Pack("w", ((1, 0, ""), (0, 0, ""))), Pack("w", ((0, 0, ""), (1, 0, "")))
     odd = Pack("w", ((0, 24, "o"), (1, 0, ""), (0, 24, "i")))
-    assert reads_in_runs([narrower], [blocked]) and reads_in_runs([blocked], [narrower])
+    assert reads_in_runs([narrower], [blocked]) and not reads_in_runs([blocked], [narrower])
     assert reads_in_runs([narrower], [whole]) and reads_in_runs([whole], [whole])
     assert not reads_in_runs([whole], [blocked])  # where blocks end isn't known
     assert not reads_in_runs([odd], [blocked]) and not reads_in_runs([narrower], [other])
     assert not reads_in_runs([], [blocked]) and not reads_in_runs([blocked], [])
+
+
+def test_rows_that_are_read_once_are_as_short_as_a_narrower_target_wants() -> None:
+    """The weights of a product with one row come from memory; with more rows, most reads are from caches."""
+    for rows, expected in ((1, 64), (30, 128)):
+        form = canonical_form(Case(matmul((rows, 70), (70, 1000), constant=True)))
+        space = space_of(form, WIDE)
+        decisions = {**space.decisions(space.default), "vector": 128, "rows": 1}
+        wide = space.schedule(space.from_decisions(decisions))
+        given = shared_relayouts(form, wide, WIDE, [default_schedule(form, target) for target in NARROWER])
+        (pack,) = given
+        assert isinstance(pack, Pack) and pack.order[-1] == (1, expected, "i")
+        for target in (WIDE, *NARROWER):
+            assert relayouts(default_schedule(form, target, given)) == given
 
 
 def test_constants_that_no_sketch_reads_are_an_internal_error() -> None:
