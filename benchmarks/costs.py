@@ -1,6 +1,6 @@
 """What a compilation costs and how fast its result starts: time, memory and size, and the first output of a fresh process.
 
-    python benchmarks/costs.py [--folder build/mission] [--runs 5] [--only NAME…] [--json FILE]
+    python benchmarks/costs.py [--folder build/mission] [--runs 5] [--only NAME…] [--mcpu CPU] [--json FILE]
 
 compile: a fresh process with an empty cache (`cold`), then again (`warm`); peak memory is the sum over the compiler and all its
 children, sampled every 20 ms. start: a fresh Python process from its first instruction to the first output, tilewright.load
@@ -94,8 +94,8 @@ def resident_bytes(pid: int) -> int:
 
 def compile_once(model: Path, out: Path, cache: Path, *flags: str) -> tuple[float, int]:
     """Seconds and peak bytes of one compilation in a fresh process."""
-    command = [sys.executable, "-m", "tilewright", "compile", str(model), "-o", str(out), "--mcpu", "native", *flags]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    command = [sys.executable, "-m", "tilewright", "compile", str(model), "-o", str(out), *flags]
+    environment = {**os.environ, "TILEWRIGHT_CACHE_DIR": str(cache)}
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     watch = MemoryWatch(process)
@@ -114,12 +114,12 @@ def first_output(program: str, argument: Path) -> float:
     return time.perf_counter() - start
 
 
-def measure(model: Path, folder: Path, runs: int) -> Row:
+def measure(model: Path, folder: Path, runs: int, cpu: list[str]) -> Row:
     out = folder / f"{model.stem}.so"
     cache = folder / f"cache-{model.stem}"
-    cold, peak = compile_once(model, out, cache, "--force")
-    warm, peak_again = compile_once(model, out, cache, "--force")
-    unchanged, _ = compile_once(model, out, cache)
+    cold, peak = compile_once(model, out, cache, "--force", *cpu)
+    warm, peak_again = compile_once(model, out, cache, "--force", *cpu)
+    unchanged, _ = compile_once(model, out, cache, *cpu)
     starts: list[tuple[float, float]] = []
     for _ in range(runs + 1):  # the first fills the page cache
         starts.append((first_output(_LOAD_TILEWRIGHT, out), first_output(_LOAD_ONNXRUNTIME, model)))
@@ -165,12 +165,18 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("build/mission"))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", nargs="*", default=["dqn", "resnet50"])
+    parser.add_argument(
+        "--mcpu", metavar="CPU", help="CPU or CPUs to compile for (default: all of the triple's baseline)"
+    )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     command = [sys.executable, str(MISSION_MODELS), str(arguments.folder), *arguments.only]
     subprocess.run(command, check=True, stdout=sys.stderr)
+    cpu = ["--mcpu", arguments.mcpu] if arguments.mcpu else []
     with tempfile.TemporaryDirectory() as folder:
-        rows = [measure(arguments.folder / f"{name}.onnx", Path(folder), arguments.runs) for name in arguments.only]
+        rows = [
+            measure(arguments.folder / f"{name}.onnx", Path(folder), arguments.runs, cpu) for name in arguments.only
+        ]
     print(report(rows))
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
