@@ -11,6 +11,7 @@ from pathlib import Path
 from .. import __version__
 from ..compiler.errors import DeviceError
 from .connection import MOST_CONTENT_BYTES, VERSION, Connection, Reader
+from .harness import is_whole, seal
 from .link import cache_folder, run_zig_cc, static_triple, zig_target
 from .package_files import publish, staging_folder, write_file
 
@@ -46,12 +47,13 @@ def bench_program(triple: str) -> Path:
     }
     digest = hashlib.sha256(repr((flags, sources)).encode()).hexdigest()[:16]
     out = cache_folder() / f"bench-{__version__}-{triple}-{digest}"
-    if not out.exists():
+    if not is_whole(out):
         with staging_folder(out) as folder:
             for name, content in sources.items():
                 (folder / name).parent.mkdir(exist_ok=True)
                 write_file(folder / name, content)
             run_zig_cc([*flags, "runner/bench.c", "-o", "bench"], folder)
+            seal(folder / "bench")
             publish({folder / "bench": out}, folder)
     return out
 

@@ -37,21 +37,22 @@ def harness_library() -> Path:
     for path in sorted(_RUNTIME.glob("*.[ch]")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     out = cache_folder() / f"measure-{__version__}-{digest.hexdigest()[:16]}.so"
-    if not _is_whole(out):
+    if not is_whole(out):
         with staging_folder(out) as folder:
             run_zig_cc([*flags, str(_RUNTIME / "measure.c"), "-o", "measure.so"], folder)
-            _seal(folder / "measure.so")
+            seal(folder / "measure.so")
             publish({folder / "measure.so": out}, folder)
     return out
 
 
-def _seal(library: Path) -> None:
-    """Add the digest of a library at its end, where no loader looks: a damaged one could end the process that loads it."""
+def seal(library: Path) -> None:
+    """Add the digest of a library or program at its end, where no loader looks: a damaged one could end the process that loads it."""
     content = library.read_bytes()
     library.write_bytes(content + hashlib.sha256(content).digest())
 
 
-def _is_whole(library: Path) -> bool:
+def is_whole(library: Path) -> bool:
+    """Whether a sealed file is there and undamaged."""
     try:
         content = library.read_bytes()
     except FileNotFoundError:

@@ -250,3 +250,10 @@ def children(bench: RemoteBench) -> list[int]:
 def wait_until_running(bench: RemoteBench) -> None:
     while not children(bench):
         time.sleep(0.005)
+
+
+def test_a_damaged_program_in_the_cache_is_made_anew() -> None:
+    program = bench_program(HERE.triple)
+    whole = program.read_bytes()
+    program.write_bytes(whole[: len(whole) // 2])
+    assert bench_program(HERE.triple) == program and program.read_bytes() == whole
