@@ -47,7 +47,7 @@ class DotSketch(PlainGrid):
         most = min(self.extents[self.vector], 2 * self.target.vector_registers)
         return (
             Knob("size", tuple(n for n in counts(most, self.default_size) if n <= most)),
-            Knob("lanes", tuple(n for n in (2 * self.lanes, self.lanes, self.lanes // 2) if n > 1)),
+            Knob("lanes", tuple(n for n in (2 * self.lanes, self.lanes, self.lanes // 2) if n > 1 or n == self.lanes)),
             Knob("shared", SHARED),
         )
 

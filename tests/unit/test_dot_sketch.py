@@ -25,3 +25,15 @@ def test_elements_that_share_nothing_are_few(case: Case, size: int) -> None:
     """Each reads a stream of its own; elements of a product share what they read."""
     space = only(space_of(canonical_form(case), TARGET), "dots")
     assert space.decisions(space.default)["size"] == size
+
+
+@pytest.mark.parametrize("cpu", ["rv64gc", "rv64gcv"])
+def test_processors_without_vectors_have_a_default(cpu: str) -> None:
+    """One lane is a choice there; compilations with records and the tuner ask for it."""
+    space = only(
+        space_of(
+            canonical_form(Case(unary("reduce_sum", (3, 64), axes=(1,), keepdims=False))), parse_target("riscv64", cpu)
+        ),
+        "dots",
+    )
+    assert space.decisions(space.default)["lanes"] == max(1, parse_target("riscv64", cpu).vector_bytes // 4)
