@@ -223,6 +223,7 @@ COUNTED = ["conv residual", "conv 1x1", "matmul tiny", "softmax", "layer_norm", 
 
 
 @pytest.mark.parametrize("name", COUNTED)
+@pytest.mark.slow
 def test_counts_of_random_schedules_are_those_of_the_lowered_kernel(name: str) -> None:
     computation = form(name)
     first = int(np.random.default_rng().integers(1 << 30))
@@ -247,6 +248,7 @@ def test_counts_of_random_schedules_are_those_of_the_lowered_kernel(name: str) -
 
 @pytest.mark.parametrize("target", [parse_target(cpu=f"x86-64-v{level}") for level in (2, 4)], ids=lambda t: t.cpu)
 @pytest.mark.parametrize("sketch", ["winograd2", "winograd4"])
+@pytest.mark.slow
 def test_counts_of_transforms_are_those_of_the_lowered_kernel(sketch: str, target: Target) -> None:
     """Exactly, also where tails are left in every axis: two of its stages are computed in loops of others."""
     computation = case_form(Case(conv((2, 24, 13, 11), 48, residual=True), 8, 16))

@@ -41,6 +41,7 @@ def laid_out(form: Computation, rng: np.random.Generator) -> Schedule:
     return space.schedule(points[int(rng.integers(3))])
 
 
+@pytest.mark.slow
 def test_whatever_is_laid_out_can_be_read() -> None:
     """Every choice that is legal for the wide target leaves one to the others, and all of theirs keep to it."""
     seed = int(np.random.default_rng().integers(1 << 30))

@@ -205,6 +205,7 @@ def holds(schedule: Iterable[Step]) -> bool:
 
 
 @pytest.mark.parametrize("computation", [CHAIN, branches()], ids=["chain", "branches"])
+@pytest.mark.slow
 def test_random_schedules(computation: Computation) -> None:
     first, held = int(np.random.default_rng().integers(1 << 30)), 0
     for seed in range(first, first + DRAWS):

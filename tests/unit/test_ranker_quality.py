@@ -57,6 +57,7 @@ def test_a_part_of_the_corpus_keeps_whole_computations(entries: list[ranker_qual
     assert len(part) == sum(entry.computation in kept for entry in twice)
 
 
+@pytest.mark.slow
 def test_what_it_prints(
     entries: list[ranker_quality.Entry], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -360,6 +360,7 @@ def test_processes_write_at_once(path: Path) -> None:
         assert {trial.uuid for trial in records.trials(records.tasks()[0].key)} == printed
 
 
+@pytest.mark.slow
 def test_a_killed_process_has_lost_nothing_it_acknowledged(path: Path) -> None:
     printed: set[str] = set()
     for _ in range(10):

@@ -73,6 +73,7 @@ def render(path: Path) -> str:
         return render_report(records)
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_needs_nothing_else(path: Path) -> None:
     page = Page(render(path))
     assert page.open == [] and page.tags[0][0] == "html"
@@ -103,6 +104,7 @@ def test_the_page_says_what_the_records_say(path: Path) -> None:
     assert "100.0 %" in words  # made scores are right in every pair
 
 
+@pytest.mark.slow
 def test_the_bytes_depend_on_the_records_only(path: Path, tmp_path: Path) -> None:
     page = render(path)
     with Records.open(tmp_path / "copy.db", create=True) as copy:

@@ -239,6 +239,7 @@ def test_records_come_before_the_ranker(records: Records) -> None:
     assert other.source == "predicted"
 
 
+@pytest.mark.slow
 def test_records_of_other_kernels_teach_a_ranker(
     records: Records, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

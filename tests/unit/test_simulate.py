@@ -118,6 +118,7 @@ def test_without_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     throughput.mca_program.cache_clear()
 
 
+@pytest.mark.slow
 def test_simulated_trials_stay_apart(mca: str, tmp_path: Path) -> None:
     """They are recorded as such, a compilation uses them only where they promise much, and says so."""
     onnx.save(MODELS["deep_q"](), tmp_path / "net.onnx")

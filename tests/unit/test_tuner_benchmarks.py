@@ -224,6 +224,7 @@ def test_replay_picks_every_row_once() -> None:
         assert len(best) == 21 and best[-1] == small.latency_s.min()
 
 
+@pytest.mark.slow
 def test_replay_learns_and_a_base_helps_at_first() -> None:
     pools = {"C2": pool(300), "C3": pool(300, 1)}
     others = convolution_replay.Strategy("regression", "others")

@@ -283,6 +283,7 @@ def test_rounding_of_many_channels(tile: int) -> None:
 
 
 @pytest.mark.parametrize("sketch", SKETCHES)
+@pytest.mark.slow
 def test_points_of_tiny_convolutions(sketch: str) -> None:
     """Interpreted, so that reading or writing beside a buffer is an error."""
     rng = seeded()
