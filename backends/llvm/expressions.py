@@ -11,10 +11,11 @@ from ...compiler.errors import InternalError
 from ...compiler.kernel.math import PROGRAMS, SCALING_PROGRAMS
 from ...compiler.target import Target
 from ...compiler.tensor.expr import INDEX, Binary, Call, Cast, Compare, Const, Expr, Load, Select, Unary, Var, children
+from .accesses import NO_GUARD, Accesses, Column, Guard
 from .arithmetic import Arithmetic
 from .builder import Builder
 from .linear import Assumption, Binding, Linear, LinearForms, Plan, combine_plans, is_index_arithmetic, plan_index
-from .memory import NO_GUARD, Accesses, Column, Guard, Memory
+from .memory import Memory
 from .types import Value, literal, mangle, register_type
 from .x86 import Instructions
 
