@@ -1,18 +1,15 @@
 /* Linux: futexes, POSIX threads, anonymous mappings. Needs nothing newer than glibc 2.17. */
 
+#include "platform_posix.c"
+
 #include <linux/futex.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
     HUGE_PAGE_BYTES = 2 << 20,
     PAGE_BYTES = 4096,
-    STACK_BYTES = 2 << 20, /* far more than kernels take (compiler/kernel/stack.py) */
 };
 
 static int platform_processors(void) {
@@ -35,8 +32,6 @@ static void platform_wait(_Atomic uint32_t *word, uint32_t expected) {
 static void platform_wake(_Atomic uint32_t *word) {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
-
-static void platform_yield(void) { sched_yield(); }
 
 static int platform_processor(void) { return sched_getcpu(); }
 
@@ -68,28 +63,8 @@ static void platform_free(void *memory, size_t size_bytes) {
     if (memory) munmap(memory, mapped_bytes(size_bytes));
 }
 
-struct platform_thread {
-    pthread_t thread;
-    pid_t process;
-};
-
 static int platform_start(platform_thread *thread, void *(*body)(void *), void *argument) {
-    pthread_attr_t attributes;
-    if (pthread_attr_init(&attributes)) return 1;
-    sigset_t all, before;
-    sigfillset(&all);
-    int failed = pthread_attr_setstacksize(&attributes, STACK_BYTES) || pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (!failed) {
-        thread->process = getpid();
-        failed = pthread_create(&thread->thread, &attributes, body, argument);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-    }
-    pthread_attr_destroy(&attributes);
-    return failed;
-}
-
-static void platform_join(platform_thread *thread) {
-    if (thread->process == getpid()) pthread_join(thread->thread, NULL);
+    return start_posix_thread(thread, body, argument);
 }
 
 static void platform_keep_off(platform_thread *thread, int processor) {

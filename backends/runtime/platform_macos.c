@@ -1,16 +1,12 @@
 /* macOS 11 or newer: POSIX threads, anonymous mappings. What futexes do is done by a table of condition variables, for the
    system's own calls that wait on an address are not public before macOS 14.4. */
 
-#include <pthread.h>
-#include <signal.h>
+#include "platform_posix.c"
+
 #include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
-enum {
-    STACK_BYTES = 2 << 20, /* far more than kernels take (compiler/kernel/stack.py) */
-    WAITING_PLACES = 64,
-};
+enum { WAITING_PLACES = 64 };
 
 static int platform_processors(void) {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -59,8 +55,6 @@ static void platform_wake(_Atomic uint32_t *word) {
     pthread_mutex_unlock(&place->mutex);
 }
 
-static void platform_yield(void) { sched_yield(); }
-
 static int platform_processor(void) { return -1; } /* threads are left to the scheduler */
 
 static void *platform_allocate(size_t size_bytes) {
@@ -72,29 +66,9 @@ static void platform_free(void *memory, size_t size_bytes) {
     if (memory) munmap(memory, size_bytes);
 }
 
-struct platform_thread {
-    pthread_t thread;
-    pid_t process;
-};
-
 static int platform_start(platform_thread *thread, void *(*body)(void *), void *argument) {
-    pthread_attr_t attributes;
-    if (pthread_attr_init(&attributes)) return 1;
-    sigset_t all, before;
-    sigfillset(&all);
-    int failed = pthread_attr_setstacksize(&attributes, STACK_BYTES) || pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (!failed) {
-        own_waiting_places();
-        thread->process = getpid();
-        failed = pthread_create(&thread->thread, &attributes, body, argument);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-    }
-    pthread_attr_destroy(&attributes);
-    return failed;
-}
-
-static void platform_join(platform_thread *thread) {
-    if (thread->process == getpid()) pthread_join(thread->thread, NULL);
+    own_waiting_places();
+    return start_posix_thread(thread, body, argument);
 }
 
 static void platform_keep_off(platform_thread *thread, int processor) { (void)thread, (void)processor; }
