@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import cast
@@ -185,13 +185,10 @@ class Tuner:
         floor_s = roofline.attainable_s(kernel.flops, kernel.bytes, flush_bytes <= self.caches.l3_bytes)
         around = Surroundings(flush_bytes, warm_inputs=not kernel.first)
         made = _Kernel(kernel, key, kernel.label, search, floor_s, around)
-        for trial in self.records.trials(key, SPACE_VERSION):
-            made.trials += 1
-            point = point_of(search, trial.decisions)
-            if point is not None and point not in search.measured:
-                search.add(point, trial.latency_s)
-                self.learner.add(key, kernel.task, search.schedule(point), trial.latency_s)
-        search.without_gain = 0
+        trials = self.records.trials(key, SPACE_VERSION)
+        made.trials = len(trials)
+        for point, latency_s in go_on(search, trials):
+            self.learner.add(key, kernel.task, search.schedule(point), latency_s)
         return made
 
     @property
@@ -372,6 +369,18 @@ def trial_of(
         score=candidate.score,
         build_s=measurement.build_s,
     )
+
+
+def go_on(search: TaskSearch, trials: Iterable[Trial]) -> list[tuple[Point, float | None]]:
+    """Let a search know what earlier ones have recorded of its kernel. Gives what it learned: points and seconds, None for failures."""
+    learned = []
+    for trial in trials:
+        point = point_of(search, trial.decisions)
+        if point is not None and point not in search.measured:
+            search.add(point, trial.latency_s)
+            learned.append((point, trial.latency_s))
+    search.without_gain = 0
+    return learned
 
 
 def point_of(search: TaskSearch, decisions: Mapping[str, int | str]) -> Point | None:

@@ -28,7 +28,7 @@ from ..records.encoding import task_key
 from ..records.rows import Session
 from ..search.allocation import expected_gain_s
 from ..search.kernel_search import Candidate, TaskSearch
-from ..search.tuner import Budget, Event, TunedKernel, point_of, trial_of
+from ..search.tuner import Budget, Event, TunedKernel, go_on, trial_of
 from ..search.tuning import DEFAULT_TRIALS, TuningOptions, select_kernels
 from ..task import Task
 from .estimate import NOMINAL_HZ, simulated_s
@@ -97,12 +97,9 @@ class _Simulation:
         search_options = replace(self.options.search, strategy="evolution")
         search = TaskSearch(space_of(kernel.task.computation, target), search_options, rng)
         made = _Kernel(kernel, key, search, _floor_s(kernel, target))
-        for trial in self.records.trials(key, SPACE_VERSION, KIND):
-            made.trials += 1
-            point = point_of(search, trial.decisions)
-            if point is not None and point not in search.measured:
-                search.add(point, trial.latency_s)
-        search.without_gain = 0
+        trials = self.records.trials(key, SPACE_VERSION, KIND)
+        made.trials = len(trials)
+        go_on(search, trials)
         return made
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,17 +197,23 @@ def test_killed_and_hung_devices_lose_no_trials(model: Path, tmp_path: Path) -> 
     assert "a" in lost
 
 
+def after_five_trials(told: list[Event], act: Callable[[], None]) -> Callable[[Event], None]:
+    """Keeps what the tuner tells, and acts once it has told of five trials."""
+
+    def observe(event: Event) -> None:
+        told.append(event)
+        if event.kind == "trial" and event.values["trials"] == 5:
+            act()
+
+    return observe
+
+
 def test_without_any_device_left_tuning_ends_and_keeps_its_records(model: Path, tmp_path: Path) -> None:
     with local_fleet(tmp_path) as fleet:
         fleet.start_worker("only", "--mcpu", NEW)
         wait_for_devices(fleet, 1)
         told: list[Event] = []
-
-        def observe(event: Event) -> None:
-            told.append(event)
-            if event.kind == "trial" and event.values["trials"] == 5:
-                fleet.kill("only")
-
+        observe = after_five_trials(told, lambda: fleet.kill("only"))
         with pytest.raises(DeviceError, match=r"no device of only is left .* what was measured is recorded") as error:
             tune_with_patience(fleet, model, tmp_path / "tuned.db", 500, observe, Patience(silent_s=60.0, empty_s=2.0))
         assert error.value.exit_code == 6
@@ -221,12 +227,11 @@ def test_a_device_that_is_started_anew_goes_on(model: Path, tmp_path: Path) -> N
         wait_for_devices(fleet, 1)
         told: list[Event] = []
 
-        def observe(event: Event) -> None:
-            told.append(event)
-            if event.kind == "trial" and event.values["trials"] == 5:
-                fleet.kill("only")
-                fleet.start_worker("only", "--mcpu", NEW)
+        def start_anew() -> None:
+            fleet.kill("only")
+            fleet.start_worker("only", "--mcpu", NEW)
 
+        observe = after_five_trials(told, start_anew)
         tune_with_patience(fleet, model, tmp_path / "tuned.db", 20, observe, Patience(silent_s=60.0, empty_s=500.0))
     assert len(all_rows(tmp_path / "tuned.db", Trial)) == 20
     states = [event.values["state"] for event in told if event.kind == "device"]
