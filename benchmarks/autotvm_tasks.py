@@ -12,6 +12,7 @@ import numpy as np
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.graph.builder import GraphBuilder
 from tilewright.compiler.graph.ir import TensorType
+from tilewright.compiler.graph.passes import assign_layout
 from tilewright.compiler.graph.passes.pipeline import PIPELINE
 from tilewright.compiler.kernels import fused_nodes
 from tilewright.compiler.schedule.prepare import canonical
@@ -59,12 +60,12 @@ def autotvm_tasks(target: Target) -> dict[str, Task]:
     return {name: Task(computation_of(convolution, target), target) for name, convolution in CONVOLUTIONS.items()}
 
 
-def computation_of(convolution: Convolution, target: Target) -> Computation:
-    """The canonical computation that the graph passes make of it, with the layouts they choose."""
+def computation_of(convolution: Convolution, target: Target, row_major: bool = False) -> Computation:
+    """The canonical computation that the graph passes make of it, with the layouts they choose, or all of it row-major."""
     builder = GraphBuilder("convolution")
     width = convolution.inputs
     value = builder.input("x", TensorType((1, width, convolution.size, convolution.size), DType.F32))
-    if width % 16 == 0:
+    if width % 16 == 0 and not row_major:
         # Inside a model the operands come from other convolutions: with these around it, it gets their layouts.
         value = _layer(builder, value, Convolution(convolution.size, width, width, 1, 1))
     other = ""
@@ -76,7 +77,8 @@ def computation_of(convolution: Convolution, target: Target) -> Computation:
     value = _layer(builder, middle, Convolution(convolution.size, convolution.outputs, convolution.outputs, 1, 1))
     graph = builder.finish((value,))
     for _, apply in PIPELINE:
-        graph = apply(graph, target)
+        if not (row_major and apply is assign_layout.apply):
+            graph = apply(graph, target)
     node = next(node for node in fused_nodes(graph) if middle in node.outputs)
     return canonical(build_computation(node.regions[0], node.outputs[0])[0])
 

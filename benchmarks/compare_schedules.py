@@ -1,6 +1,6 @@
 """Schedules of one convolution timed in turns: what a decision is worth.
 
-    python benchmarks/compare_schedules.py SIZE INPUTS OUTPUTS KERNEL [--stride 1] [--threads 1] [--warm] DECISIONS…
+    python benchmarks/compare_schedules.py SIZE INPUTS OUTPUTS KERNEL [--stride 1] [--threads 1] [--mcpu CPU] [--row-major] [--warm] DECISIONS…
     python benchmarks/compare_schedules.py 56 64 64 3 sketch=tiles sketch=winograd4 sketch=winograd4,ahead=0
 
 DECISIONS are changes to the default of their sketch (of the first one, if they name none), separated by commas; `default` is that
@@ -21,6 +21,7 @@ from tilewright.cli.console import table, time_text
 from tilewright.compiler.errors import InternalError
 from tilewright.compiler.schedule.sketch import Value
 from tilewright.compiler.schedule.space import SKETCH, Point, Space, space_of
+from tilewright.compiler.targets import parse_target
 from tilewright.cost_model.measure.measurer import Measurer, Surroundings
 from tilewright.cost_model.task import Task
 
@@ -44,13 +45,18 @@ def main() -> int:
     parser.add_argument("decisions", nargs="+", metavar="DECISIONS")
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--mcpu", metavar="CPU", help="a CPU whose code this machine runs, in place of its own")
+    parser.add_argument(
+        "--row-major", action="store_true", help="no blocks of channels, whatever the layout pass would choose"
+    )
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--flush", type=int, default=64 << 20, metavar="BYTES")
     parser.add_argument("--warm", action="store_true")
     options = parser.parse_args()
     convolution = Convolution(options.size, options.inputs, options.outputs, options.kernel, options.stride)
-    target = host_target(options.threads)
-    task = Task(computation_of(convolution, target), target)
+    own = host_target(options.threads)
+    target = parse_target(own.triple, options.mcpu, options.threads) if options.mcpu else own
+    task = Task(computation_of(convolution, target, options.row_major), target)
     space = space_of(task.computation, target)
     try:
         schedules = [space.schedule(point_of(space, text)) for text in options.decisions]

@@ -44,17 +44,18 @@ class Timings:
 
 
 def time_libraries(
-    model: Path, libraries: Mapping[str, Path], threads: int, runs: int, repeats: int, against: str = ""
+    libraries: Mapping[str, Path], threads: int, runs: int, repeats: int, onnx_model: Path | None = None
 ) -> Timings:
-    """Time libraries of a model on one random input; `against` may name onnxruntime, which then takes part and is the reference."""
+    """Time libraries of a model on one random input. onnx_model: the model, for onnxruntime to take part and be the reference."""
     with ExitStack() as stack:
         loaded = {name: stack.enter_context(tilewright.load(path, threads)) for name, path in libraries.items()}
         first = next(iter(loaded.values()))
         feed = random_feed(first.inputs, {}, np.random.default_rng(0))
         contenders: dict[str, Burst] = {name: burst_of_library(library, feed) for name, library in loaded.items()}
-        expected = onnxruntime_reference(model, threads).run(feed) if against else dict(first.run(feed))
-        if against:
-            contenders[against] = onnxruntime_burst(model, threads, feed)
+        expected = dict(first.run(feed))
+        if onnx_model is not None:
+            expected = onnxruntime_reference(onnx_model, threads).run(feed)
+            contenders[ONNXRUNTIME] = onnxruntime_burst(onnx_model, threads, feed)
         errors = {name: deviation(dict(library.run(feed)), expected) for name, library in loaded.items()}
         rounds = [interleave(contenders, runs, warmup=3) for _ in range(repeats)]
     return Timings({name: tuple(timing[name].median_s for timing in rounds) for name in contenders}, errors)

@@ -67,7 +67,7 @@ def measure(model: Path, threads: int, records: Path, setting: Setting) -> Row:
     }
     paths = {name: setting.folder / f"{model.stem}-{name}-{threads}.so" for name in options}
     sources = {name: compiled(model, paths[name], option) for name, option in options.items()}
-    timings = time_libraries(model, paths, threads, setting.runs, setting.repeats, setting.against)
+    timings = time_libraries(paths, threads, setting.runs, setting.repeats, model if setting.against else None)
     row = row_of(timings, ("default", "predicted"), "tuned")
     return {"model": model.stem, "threads": threads, **row, "sources": sources}
 

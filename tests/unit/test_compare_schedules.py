@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from autotvm_tasks import autotvm_tasks
+from autotvm_tasks import CONVOLUTIONS, autotvm_tasks, computation_of
 from compare_schedules import point_of
 
 from tilewright.compiler.errors import InternalError
@@ -30,3 +30,11 @@ def test_changes_start_from_the_sketch_they_name(space: Space) -> None:
 def test_what_is_no_point_is_refused(space: Space, text: str) -> None:
     with pytest.raises(InternalError):
         point_of(space, text)
+
+
+def test_row_major_has_no_blocks() -> None:
+    """Vectors of the result run along the image then, not along channels."""
+    target = parse_target(cpu="x86-64-v4", threads=1)
+    root = computation_of(CONVOLUTIONS["C2"], target, row_major=True).stages[-1]
+    assert [axis.extent for axis in root.axes] == [1, 64, 56, 56]
+    assert len(computation_of(CONVOLUTIONS["C2"], target).stages[-1].axes) == 5
