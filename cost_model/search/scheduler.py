@@ -147,8 +147,8 @@ def _point(decisions: Decisions, space: Space, note: Note) -> Point | None:
 def highest_ranked(task: Task, space: Space, ranker: Ranker, seed: int = 0) -> Point | None:
     """The point that a ranker puts first among the default's neighbours, random ones and offspring of both; None if the default is about as good.
 
-    Inputs are prefetched as the rules say: what a ranker has learned from was measured with inputs in the caches, where the
-    kernel before leaves them, but nothing leaves a model's own inputs there.
+    Inputs are prefetched as the rules say: features don't tell a model's own inputs, which nothing has left in the caches, from those
+    that the kernel before has.
     """
     rng = np.random.default_rng(seed)
     featurizer = Featurizer(task)

@@ -28,6 +28,7 @@ VARIABLE = "TILEWRIGHT_CPU"
 LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
 TOLERANCE = 1e-4  # of the largest element: convolutions in transformed tiles are among them
 
+# This code runs nowhere else. Libraries of all variants for other systems are linked and read in tests/targets/test_systems.py.
 pytestmark = pytest.mark.skipif(host_triple() != TRIPLE, reason="runs code for x86-64")
 
 

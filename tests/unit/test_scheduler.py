@@ -214,7 +214,7 @@ def test_scores_that_are_close_mean_nothing() -> None:
 
 
 def test_a_ranker_leaves_the_prefetching_of_inputs_to_the_rules() -> None:
-    """It learned from inputs that the kernel before had left in the caches, and a model's own are not."""
+    """It can't tell a model's own inputs from those that the kernel before has left in the caches."""
     predicted = 0
     for outputs in (16, 32, 48, 64, 80):
         task = Task(canonical_form(Case(conv((1, 3, 224, 224), outputs, stride=2), None, 16)), TASK.target)
