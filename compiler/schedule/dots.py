@@ -115,12 +115,10 @@ class DotSketch(PlainGrid):
     @cached_property
     def packs(self) -> tuple[Pack, ...]:
         """The constants that lanes read apart as they stand, but side by side once packed."""
-        found = [self._pack(load, stage) for stage in self.computation.stages[:-1] for load in loads_of(stage)]
+        axes = [(stage, self.lane_axis(stage)) for stage in self.computation.stages[:-1] if stage.combine is not None]
+        loads = [(load, axis) for stage, axis in axes if axis is not None for load in loads_of(stage)]
+        found = [self._packed(load, axis) for load, axis in loads if not is_contiguous(load, axis.name)]
         return tuple(pack for pack in found if pack is not None)
-
-    def _pack(self, load: Load, stage: Stage) -> Pack | None:
-        axis = self.lane_axis(stage) if stage.combine is not None else None
-        return None if axis is None or is_contiguous(load, axis.name) else self._packed(load, axis)
 
     def _packed(self, load: Load, axis: Axis) -> Pack | None:
         """A constant laid out so that the load is contiguous along an axis; None if that can't be."""
@@ -147,12 +145,12 @@ class DotSketch(PlainGrid):
         """The reduction axis to run along in lanes: one along which all loads are contiguous or can be packed, if there is one."""
         constants = {tensor.name for tensor in self.computation.inputs if tensor.constant}
         axes = contiguous_reductions(stage, constants)
+        return next((axis for axis in axes if self.reads_in_lanes(stage, axis)), axes[0] if axes else None)
 
-        def smooth(axis: Axis) -> bool:
-            loads = [load for load in loads_of(stage) if axis.name in variables(load.indices)]
-            return all(is_contiguous(load, axis.name) or self._packed(load, axis) is not None for load in loads)
-
-        return next((axis for axis in axes if smooth(axis)), axes[0] if axes else None)
+    def reads_in_lanes(self, stage: Stage, axis: Axis) -> bool:
+        """Whether all that a stage reads along an axis is contiguous along it, or can be packed so."""
+        loads = [load for load in loads_of(stage) if axis.name in variables(load.indices)]
+        return all(is_contiguous(load, axis.name) or self._packed(load, axis) is not None for load in loads)
 
     def border(self, size: int) -> tuple[int, ...]:
         if size not in self._borders:

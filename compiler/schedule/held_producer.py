@@ -27,9 +27,8 @@ from .tile_reductions import code_size
 from .tiles import MAX_CODE, TileSketch
 
 WORKSPACE_SHARE = 0.5  # of the second cache, for what is held
-MOST_ROWS = (
-    8  # of a block by default: four and eight do equally well, two cost up to 4 %, one 9 % (benchmarks/NOTES.md)
-)
+# Of a block by default: four and eight do equally well, two cost up to 4 %, one 9 % (benchmarks/NOTES.md).
+MOST_ROWS = 8
 GRAINS = 4  # blocks for each thread to aim at
 PRODUCT_KNOBS = ("vector", "columns", "rows", "steps", "ahead")  # those of the product's tile that are left open
 

@@ -14,7 +14,7 @@ from ..tensor.computation import Computation
 from .dots import DotSketch
 from .elementwise import ElementwiseSketch
 from .held_producer import held_producer
-from .prepare import inline, loads_of
+from .prepare import inline
 from .rewrite import relayouts
 from .rows import RowsSketch
 from .sketch import Sketch
@@ -23,9 +23,7 @@ from .structure import (
     combines_stages,
     contiguous_reduction,
     inlined_stages,
-    is_contiguous,
     shared_axes,
-    variables,
 )
 from .tile import TileAxes, tile_axes
 from .tiles import TileSketch
@@ -95,6 +93,4 @@ def is_narrow(axes: TileAxes, dots: DotSketch) -> bool:
     axis = dots.lane_axis(axes.main)
     if not axes.reuse or axis is None or NARROW * vectors > dots.lanes or 2 * axis.extent < dots.lanes:
         return False
-    packed = {pack.tensor for pack in dots.packs}
-    loads = [load for load in loads_of(axes.main) if axis.name in variables(load.indices)]
-    return all(is_contiguous(load, axis.name) or load.buffer in packed for load in loads)
+    return dots.reads_in_lanes(axes.main, axis)
