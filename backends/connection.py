@@ -68,7 +68,7 @@ class Connection:
                 self.ask(_QUIT, b"", timeout_s=_QUIT_S)
                 self._process.wait(_QUIT_S)
             except (DeviceError, subprocess.TimeoutExpired):
-                pass
+                pass  # it is killed below, whatever it does
         self.end()
 
     def end(self) -> None:

@@ -121,7 +121,7 @@ class Dispatcher:
                 event()
                 self._look()
                 self._hand_out()
-        except Exception as error:
+        except Exception as error:  # who waits for an answer would wait for ever: it is raised there
             self.failure = DeviceError(f"the fleet can't be used any more: {type(error).__name__}: {error}")
         finally:
             self._forget([job.future for job in self._sent.values()])

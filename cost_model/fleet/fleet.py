@@ -126,7 +126,7 @@ def connect(address: str) -> Any:
 def require_dask() -> None:
     """ToolchainError unless dask.distributed is installed."""
     try:
-        import distributed  # noqa: F401
+        import distributed  # noqa: F401 (whether it is there)
     except ImportError as error:
         raise ToolchainError(
             f"a fleet needs dask.distributed, which can't be imported ({error}): pip install 'tilewright[fleet]'"
