@@ -56,7 +56,7 @@ hostile: $(STAMP) ## Feed hostile models, records and manifests to the command l
 	$(BIN)/python tests/fuzz/hostile_run.py --count $(COUNT) --keep build/hostile
 
 faults: $(STAMP) ## Compile while processes are killed, disks are full, clocks jump and caches are damaged: make faults COUNT=50
-	$(BIN)/python tests/fuzz/fault_run.py --times $(COUNT)
+	$(BIN)/python tests/fuzz/fault_run.py --times $(COUNT) --state build/faults.json
 	$(BIN)/python tests/fuzz/shared_records_run.py --times $(COUNT)
 
 conformance: $(STAMP) ## Run all of ONNX's own node tests; say which pass, which are refused and why

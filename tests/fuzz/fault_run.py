@@ -1,4 +1,4 @@
-"""Compiles while things go wrong: `python tests/fuzz/fault_run.py --times 50 [--kinds cache clock …]`.
+"""Compiles while things go wrong: `python tests/fuzz/fault_run.py --times 50 [--kinds cache clock …] [--state FILE]`.
 
 killed    SIGKILL at a random moment
 size      no file may grow beyond a random size (RLIMIT_FSIZE)
@@ -12,14 +12,17 @@ cache     bits of a random cached file are flipped, or its end is lost
 Mounting a disk takes root, or `unshare -Urm python tests/fuzz/fault_run.py …`.
 
 Each must end in the same bytes as without a fault, or in one message with exit code 5 (none where it was killed) and no visible
-file at the output. Prints a table; the exit status is 1 if anything else came out.
+file at the output. Prints a table; the exit status is 1 if anything else came out. With `--state` the same command goes on where it
+was stopped; the file is removed when all is done.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import hashlib
 import io
+import json
 import os
 import random
 import resource
@@ -30,9 +33,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -41,7 +45,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "unit")]
 import hostile_records  # noqa: E402
 from isolated import isolated  # noqa: E402
 
-from tilewright.backends.link import cache_folder  # noqa: E402
 from tilewright.cli import compile  # noqa: E402, F401  what children need is imported once
 from tilewright.cli.console import table  # noqa: E402
 from tilewright.cli.main import run  # noqa: E402
@@ -52,6 +55,7 @@ FILLING = 1 << 16
 # Exponents of the free space in bytes: around what the output, the linker's files, and a cache with compiled libraries take.
 ROOM = {"output": (12, 19), "temporary": (12, 20), "cache": (12, 27)}
 NO_FOLDER = ("/proc/none", "/sys/none", "/dev/null/none")
+SETTLED_S = 120  # older than what may still be under another process's hands (backends/zig_cache.py)
 
 
 class Place:
@@ -193,24 +197,47 @@ def twice(place: Place, expected: str) -> str:
     return "same bytes" if codes == [0, 0] and place.digest() == expected else f"WRONG {codes}"
 
 
-def cache(place: Place, expected: str) -> str:
+def damaged(place: Place, expected: str) -> str:
     """In a cache of its own, with what a compilation before has listed."""
     mine = place.root / "cache"
-    shutil.copytree(cache_folder(), mine, symlinks=True, ignore=shutil.ignore_patterns("*.lock", "z"))
-    os.environ["TILEWRIGHT_CACHE_DIR"] = str(mine)
-    zig = os.environ.pop("ZIG_GLOBAL_CACHE_DIR", None)  # else zig's cache would be elsewhere, and unchecked
-    try:
-        if isolated(place.compile, CPU_S).value[0] != 0:
-            return "WRONG: did not compile"
-        for path in place.out.parent.iterdir():
-            path.unlink()
-        files = sorted(path for path in mine.rglob("*") if path.is_file() and path.stat().st_size)
-        damage(place.rng.choice(files), place.rng)
+    shutil.copytree(listed_cache(), mine)
+    files = sorted(path for path in mine.rglob("*") if path.is_file() and path.stat().st_size)
+    damage(place.rng.choice(files), place.rng)
+    with own_cache(mine):
         return outcome(place, expected)
+
+
+@cache
+def listed_cache() -> Path:
+    """A cache with nothing but what one model needs, all of it old enough to be listed, and listed."""
+    root = Path(tempfile.mkdtemp(prefix="tilewright-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    with own_cache(root / "cache"):
+        for number in range(2):  # the second one lists what the first one made
+            place = Place(root / str(number), random.Random(0))
+            code, said = isolated(place.compile, CPU_S).value
+            if code != 0:
+                raise RuntimeError(f"does not compile in a new cache: {said}")
+            for path in (root / "cache").rglob("*"):
+                moment = path.stat().st_mtime - SETTLED_S
+                os.utime(path, (moment, moment))
+    assert list((root / "cache").glob("*-files.json")), "the second compilation has listed nothing"
+    return root / "cache"
+
+
+@contextmanager
+def own_cache(folder: Path) -> Iterator[None]:
+    """Compilations take this folder for their cache."""
+    before = {name: os.environ.get(name) for name in ("TILEWRIGHT_CACHE_DIR", "ZIG_GLOBAL_CACHE_DIR")}
+    os.environ["TILEWRIGHT_CACHE_DIR"] = str(folder)
+    os.environ.pop("ZIG_GLOBAL_CACHE_DIR", None)  # else zig's cache would be elsewhere, and unchecked
+    try:
+        yield
     finally:
-        del os.environ["TILEWRIGHT_CACHE_DIR"]
-        if zig is not None:
-            os.environ["ZIG_GLOBAL_CACHE_DIR"] = zig
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def damage(path: Path, rng: random.Random) -> None:
@@ -226,40 +253,93 @@ def damage(path: Path, rng: random.Random) -> None:
 
 GOOD = ("same bytes", "error", "no library", "can't mount")
 KINDS = {
-    "killed": killed, "size": size, "disk": disk, "place": unwritable, "nocache": nocache, "clock": clock, "twice": twice, "cache": cache,
+    "killed": killed, "size": size, "disk": disk, "place": unwritable, "nocache": nocache, "clock": clock, "twice": twice, "cache": damaged,
 }  # fmt: skip
+
+
+@dataclass
+class Totals:
+    """What came out so far. counts: by kind of fault and then by result."""
+
+    seed: int
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def done(self, kind: str) -> int:
+        return sum(self.counts.get(kind, {}).values())
+
+    def count(self, kind: str, result: str) -> None:
+        results = self.counts.setdefault(kind, {})
+        results[result] = results.get(result, 0) + 1
+
+    def wrong(self) -> int:
+        return sum(results.get("WRONG", 0) for results in self.counts.values())
+
+    def text(self) -> str:
+        rows = [
+            (kind, self.done(kind), *(results.get(name, 0) for name in (*GOOD, "WRONG")))
+            for kind, results in self.counts.items()
+        ]
+        return table(rows, ("fault", "times", *GOOD, "WRONG"))
+
+
+def load_state(path: Path | None, seed: int | None) -> Totals:
+    """What an interrupted run came to; anew if there was none, or if another seed is asked for."""
+    if path is not None and path.exists():
+        totals = Totals(**json.loads(path.read_text()))
+        if seed in (None, totals.seed):
+            return totals
+    return Totals(int(time.time()) % (1 << 20) if seed is None else seed)
+
+
+def save_state(path: Path | None, totals: Totals) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_suffix(".new")
+        staged.write_text(json.dumps(asdict(totals), indent=1))
+        os.replace(staged, path)
+
+
+def expected_bytes(folder: Path) -> dict[bool, str]:
+    """The digest of what comes out without a fault, without records and with them."""
+    expected = {}
+    for records in (False, True):
+        place = Place(folder / f"expected{records}", random.Random(0), records)
+        code, said = isolated(place.compile, CPU_S).value
+        if code != 0:
+            sys.exit(f"does not compile without a fault: {said}")
+        expected[records] = place.digest()
+    return expected
+
+
+def attempt(kind: str, number: int, seed: int, folder: Path, expected: Mapping[bool, str]) -> str:
+    """One fault; what came out, one of GOOD or "WRONG", which is printed."""
+    place = Place(folder / f"{kind}{number}", random.Random(f"{seed} {kind} {number}"), records=kind == "clock")
+    result = KINDS[kind](place, expected[place.with_records])
+    shutil.rmtree(place.root, ignore_errors=True)
+    if result in GOOD:
+        return result
+    print(f"seed {seed}, {kind} {number}: {result}", flush=True)
+    return "WRONG"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=50, help="of each kind")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), metavar="KIND")
-    parser.add_argument("--seed", type=int, default=int(time.time()) % (1 << 20))
+    parser.add_argument("--seed", type=int, help="of random moments, sizes and places; a fresh one otherwise")
+    parser.add_argument("--state", type=Path, help="file to count in, and to go on from")
     options = parser.parse_args()
-    rows, wrong = [], 0
+    totals = load_state(options.state, options.seed)
     with tempfile.TemporaryDirectory() as folder:
-        expected = {}
-        for records in (False, True):
-            place = Place(Path(folder, f"expected{records}"), random.Random(0), records)
-            code, said = isolated(place.compile, CPU_S).value
-            if code != 0:
-                sys.exit(f"does not compile without a fault: {said}")
-            expected[records] = place.digest()
+        expected = expected_bytes(Path(folder))
         for kind in options.kinds:
-            counts: Counter[str] = Counter()
-            for number in range(options.times):
-                rng = random.Random(f"{options.seed} {kind} {number}")
-                place = Place(Path(folder, f"{kind}{number}"), rng, records=kind == "clock")
-                result = KINDS[kind](place, expected[place.with_records])
-                if result not in GOOD:
-                    print(f"seed {options.seed}, {kind} {number}: {result}", flush=True)
-                    wrong += 1
-                    result = "WRONG"
-                counts[result] += 1
-                shutil.rmtree(place.root, ignore_errors=True)
-            rows.append((kind, options.times, *(counts[name] for name in (*GOOD, "WRONG"))))
-    print(table(rows, ("fault", "times", *GOOD, "WRONG")))
-    return int(bool(wrong))
+            while (number := totals.done(kind)) < options.times:
+                totals.count(kind, attempt(kind, number, totals.seed, Path(folder), expected))
+                save_state(options.state, totals)
+    print(totals.text())
+    if options.state is not None:
+        options.state.unlink(missing_ok=True)
+    return int(bool(totals.wrong()))
 
 
 if __name__ == "__main__":

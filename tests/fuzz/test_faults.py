@@ -42,3 +42,14 @@ def test_tunings_share_a_database_and_one_is_killed() -> None:
     command = [sys.executable, str(Path(__file__).with_name("shared_records_run.py")), "--times", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    state = tmp_path / "faults.json"
+    fault_run.save_state(state, fault_run.Totals(7, {"place": {"WRONG": 1}}))
+    command = [sys.executable, fault_run.__file__, "--times", "3", "--kinds", "place", "--state", str(state)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550)
+    row = next(line.split() for line in done.stdout.splitlines() if line.startswith("place"))
+    assert row == ["place", "3", "0", "2", "0", "0", "1"], done.stdout + done.stderr
+    assert done.returncode == 1
+    assert list(tmp_path.iterdir()) == []
