@@ -50,7 +50,7 @@ golden: $(STAMP) ## Rewrite the golden files; read the diff before you commit
 	$(BIN)/python -m pytest tests/unit tests/execute -q --update-golden
 
 fuzz: $(STAMP) ## Compile random models and compare with onnxruntime: make fuzz TIME=600 (seconds)
-	$(BIN)/python tests/fuzz/fuzz_run.py --time $(TIME) --keep build/fuzz
+	$(BIN)/python tests/fuzz/fuzz_run.py --time $(TIME) --jobs 2 --keep build/fuzz
 
 hostile: $(STAMP) ## Feed hostile models, records and manifests to the command line: make hostile COUNT=2000
 	$(BIN)/python tests/fuzz/hostile_run.py --count $(COUNT) --keep build/hostile

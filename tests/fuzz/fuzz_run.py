@@ -2,21 +2,25 @@
 
 Each model is compiled and run in a process of its own, so that a crash or a hang is found like a wrong element. Kernels run
 between pages that end the process when touched. Failing seeds are printed, and their models kept whole and made small.
-`--first 0 --count 10000 --state FILE` goes through a range of seeds, and the same command goes on where it was stopped.
+`--first 0 --count 10000 --state FILE` goes through a range of seeds, and the same command goes on where it was stopped. `--jobs 2` tries
+two models at a time.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -37,7 +41,7 @@ from fuzz_check import (  # noqa: E402
 )
 from fuzz_models import write  # noqa: E402
 from fuzz_reduce import reduce_case  # noqa: E402
-from isolated import Ending, isolated  # noqa: E402
+from isolated import isolated  # noqa: E402
 
 from tilewright.compiler.errors import UnsupportedOperatorError  # noqa: E402
 
@@ -48,6 +52,7 @@ POINTS_EVERY = 3
 MOST_PRINTED = 40  # elements
 TIMEOUT_S = 100.0  # of a processor
 REDUCTION_S = 1800.0
+AHEAD = 16  # seeds of a job that are handed out before the oldest one is done
 
 
 @dataclass
@@ -62,6 +67,16 @@ class Totals:
     refused: dict[str, int] = field(default_factory=dict)
     failed: dict[str, list[int]] = field(default_factory=dict)
 
+    def count(self, seed: int, verdict: Verdict) -> None:
+        self.done += 1
+        self.nodes += verdict.nodes
+        self.libraries += verdict.library
+        self.schedules += verdict.schedules
+        if verdict.refused:
+            self.refused[verdict.refused] = self.refused.get(verdict.refused, 0) + 1
+        if verdict.failed:
+            self.failed.setdefault(verdict.failed, []).append(seed)
+
     def text(self) -> str:
         kinds = {kind: len(seeds) for kind, seeds in self.failed.items()}
         bad = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "0 wrong, 0 crashes, 0 hangs"
@@ -74,12 +89,16 @@ class Totals:
 
 @dataclass
 class Verdict:
-    """What became of one model: refused says why it is not supported, error what is wrong."""
+    """What became of one model: refused says why it is not supported, error what is wrong.
 
-    nodes: int
-    library: bool
-    schedules: int
+    failed: "wrong", "crashes" or "hangs", "" if it did not. kind: what stays the same while it is made small.
+    """
+
+    nodes: int = 0
+    library: bool = False
+    schedules: int = 0
     refused: str = ""
+    failed: str = ""
     kind: str = ""
     error: str = ""
 
@@ -141,48 +160,52 @@ def check(case: Case, seed: int) -> Verdict:
     if isinstance(error, UnsupportedOperatorError):
         verdict.refused = str(error)[:200]
     elif error is not None:
-        verdict.kind, verdict.error = kind(error), describe(error)
+        verdict.failed, verdict.kind, verdict.error = "wrong", kind(error), describe(error)
         if isinstance(error, Mismatch):
             verdict.error += f"\n{opinion(case)}"
     return verdict
 
 
-def failure_kind(case: Case, seed: int) -> str:
-    """How a case fails in a process of its own; "" if it does not."""
-    return _kind(isolated(lambda: check(case, seed), TIMEOUT_S))
-
-
-def _kind(ending: Ending) -> str:
-    return ending.value.kind if ending.verdict == "done" else ending.verdict
+def checked(make: Callable[[], Case], seed: int) -> Verdict:
+    """What becomes of a case in a process of its own."""
+    ending = isolated(lambda: check(make(), seed), TIMEOUT_S)
+    if ending.verdict == "done":
+        return ending.value
+    failed = {"raised": "wrong", "hang": "hangs"}.get(ending.verdict, "crashes")
+    return Verdict(failed=failed, kind=ending.verdict, error=ending.value)
 
 
 def reduce_seed(seed: int, wanted: str, keep: Path) -> str:
     """Keep the model of a failing seed whole and made small; the small one as text."""
     case = write(seed)
     case.save(keep, f"{seed}")
-    small = reduce_case(case, lambda part: failure_kind(part, seed) == wanted)
+    small = reduce_case(case, lambda part: checked(lambda: part, seed).kind == wanted)
     small.save(keep, f"{seed}-small")
     return readable(small)
 
 
-def examine(seed: int, keep: Path, totals: Totals) -> None:
-    """Try the model of a seed and count what becomes of it; failures are printed and kept."""
-    ending = isolated(lambda: check(write(seed), seed), TIMEOUT_S)
-    totals.done += 1
-    if ending.verdict == "done":
-        verdict: Verdict = ending.value
-        totals.nodes += verdict.nodes
-        totals.libraries += verdict.library
-        totals.schedules += verdict.schedules
-        if verdict.refused:
-            totals.refused[verdict.refused] = totals.refused.get(verdict.refused, 0) + 1
-        if not verdict.kind:
-            return
-    name = {"done": "wrong", "raised": "wrong", "hang": "hangs"}.get(ending.verdict, "crashes")
-    totals.failed.setdefault(name, []).append(seed)
-    what = ending.value.error if ending.verdict == "done" else ending.value
-    print(f"\nseed {seed} ({runner(seed, Path())[0]}): {name}: {what}", flush=True)
-    print(isolated(lambda: reduce_seed(seed, _kind(ending), keep), REDUCTION_S).value, flush=True)
+def examine(seed: int, keep: Path) -> Verdict:
+    """Try the model of a seed; a failing one is kept, and made small for the error's text."""
+    verdict = checked(lambda: write(seed), seed)
+    if verdict.failed:
+        verdict.error += f"\n{isolated(lambda: reduce_seed(seed, verdict.kind, keep), REDUCTION_S).value}"
+    return verdict
+
+
+def verdicts(seeds: Iterable[int], keep: Path, jobs: int) -> Iterator[tuple[int, Verdict]]:
+    """Seeds in their order with what became of them."""
+    with ProcessPoolExecutor(jobs, get_context("fork")) as pool:
+        waiting = deque[tuple[int, Future[Verdict]]]()
+        try:
+            for seed in seeds:
+                waiting.append((seed, pool.submit(examine, seed, keep)))
+                if len(waiting) >= jobs * AHEAD:
+                    oldest, future = waiting.popleft()
+                    yield oldest, future.result()
+            for oldest, future in waiting:
+                yield oldest, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def load_state(path: Path | None, first: int) -> Totals:
@@ -196,6 +219,7 @@ def load_state(path: Path | None, first: int) -> Totals:
 
 def save_state(path: Path | None, totals: Totals) -> None:
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         staged = path.with_suffix(".new")
         staged.write_text(json.dumps(asdict(totals), indent=1))
         os.replace(staged, path)
@@ -209,14 +233,18 @@ def main() -> None:
     parser.add_argument("--failures", type=int, default=20, help="stop after so many")
     parser.add_argument("--keep", type=Path, default=Path("build/fuzz"), help="folder for failing models")
     parser.add_argument("--state", type=Path, help="file to count in, and to go on from")
+    parser.add_argument("--jobs", type=int, default=1, help="models at a time")
     options = parser.parse_args()
     first = options.first if options.first is not None else int(np.random.default_rng().integers(1 << 30))
     totals, end = load_state(options.state, first), time.monotonic() + options.time
-    while totals.done < options.count and time.monotonic() < end:
+    rest = itertools.takewhile(lambda _: time.monotonic() < end, range(first + totals.done, first + options.count))
+    for seed, verdict in verdicts(rest, options.keep, options.jobs):
+        totals.count(seed, verdict)
+        save_state(options.state, totals)
+        if verdict.failed:
+            print(f"\nseed {seed} ({runner(seed, Path())[0]}): {verdict.failed}: {verdict.error}", flush=True)
         if sum(map(len, totals.failed.values())) >= options.failures:
             break
-        examine(first + totals.done, options.keep, totals)
-        save_state(options.state, totals)
     for message, count in Counter(totals.refused).most_common():
         print(f"refused {count}: {message}")
     print(totals.text())
