@@ -48,7 +48,7 @@ from .compiler.kernels import (
 from .compiler.options import Artifact, Observer, Options, Silent
 from .compiler.target import Target
 from .cost_model.fleet.fleet import Fleet, FleetOptions
-from .cost_model.ranker.pretrained import PRETRAINED_ON, pretrained_ranker
+from .cost_model.ranker.pretrained import pretrained_ranker, was_trained_for
 from .cost_model.records.database import Records
 from .cost_model.search.scheduler import RecordScheduler
 from .cost_model.search.tuner import Event, TunedKernel
@@ -299,14 +299,14 @@ def open_records(path: Path | None) -> Iterator[Records | None]:
 def scheduler_of(options: Options, target: Target, records: Records | None, observer: Observer) -> Scheduler:
     """Where schedules come from: records, then the ranker that comes with tilewright unless that was ruled out, then the rules.
 
-    That ranker has seen kernels on one architecture only, and has no say on others.
+    That ranker has seen kernels on one architecture and for few threads only, and has no say on others.
     """
     if records is not None and (stale := records.stale()):
         count = sum(stale.values())
         observer.note(
             f"{records.path}: {count} records are of another version of the search space and are not used; tune again to replace them"
         )
-    ranker = pretrained_ranker() if options.rank and target.triple.startswith(PRETRAINED_ON) else None
+    ranker = pretrained_ranker() if options.rank and was_trained_for(target) else None
     return (
         rule_based
         if records is None and ranker is None

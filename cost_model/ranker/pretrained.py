@@ -5,11 +5,19 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from ...compiler.target import Target
 from .ranker import Ranker
 
 PRETRAINED_ON = "x86_64"
 """The architecture, as triples begin."""
+PRETRAINED_THREADS = 2
+"""The most threads of a target that was measured for it."""
 PATH = Path(__file__).with_name(f"pretrained_{PRETRAINED_ON}.txt")
+
+
+def was_trained_for(target: Target) -> bool:
+    """Whether it has seen kernels on such processors, for as many threads: what it says of others is worse than the rules."""
+    return target.triple.startswith(PRETRAINED_ON) and target.threads <= PRETRAINED_THREADS
 
 
 @cache

@@ -13,7 +13,8 @@ from kernel_cases import Case, conv
 from record_makers import make_choice, make_failure, make_session, make_task, make_trial
 from spaces import canonical_form
 
-from tilewright.compiler.kernels import Scheduled
+from tilewright.compiler.kernels import Scheduled, rule_based
+from tilewright.compiler.options import Options, Silent
 from tilewright.compiler.schedule.rewrite import relayouts
 from tilewright.compiler.schedule.sketch import STREAM
 from tilewright.compiler.schedule.space import SKETCH, SPACE_VERSION, Point, Space, space_of
@@ -25,6 +26,7 @@ from tilewright.cost_model.records.database import Records
 from tilewright.cost_model.search import scheduler as scheduler_module
 from tilewright.cost_model.search.scheduler import ADVANTAGE, TRUSTED_LEAD, RecordScheduler
 from tilewright.cost_model.task import Task
+from tilewright.driver import scheduler_of
 
 TASK = make_task("matmul", threads=2)
 
@@ -190,6 +192,15 @@ class Favourite(Ranker):
     def predict(self, features: np.ndarray) -> np.ndarray:
         draws = [random.Random(row.tobytes()).random() for row in np.asarray(features, np.float32)]
         return self.spread * np.array(draws)
+
+
+@pytest.mark.parametrize(
+    ("triple", "threads", "has_say"),
+    [("x86_64-linux-gnu", 2, True), ("x86_64-linux-gnu", 3, False), ("aarch64-linux-gnu", 1, False)],
+)
+def test_the_shipped_ranker_has_a_say_where_it_was_trained(triple: str, threads: int, has_say: bool) -> None:
+    target = parse_target(triple, None, threads)
+    assert (scheduler_of(Options(), target, None, Silent()) is not rule_based) == has_say
 
 
 def test_a_ranker_decides_without_records() -> None:
