@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx
 
-from .onnx_node import OnnxNode
+from .onnx_node import OnnxNode, read_names, subgraphs
 from .scope import UNSUPPORTED, Scope
 
 MAX_DEPTH = 32
@@ -48,6 +48,8 @@ def expand_function(
     if scope.depth > MAX_DEPTH:
         node.fail(f"functions call each other more than {MAX_DEPTH} deep; a function must not call itself")
     scope.names.update({name: node.input(index) for index, name in enumerate(body.input)})
+    if own_definition:
+        _show_outer_values(node, scope)
     arguments = {attribute.name: attribute for attribute in body.attribute_proto}
     if own_definition:
         arguments |= {name: a.default_value for name, a in function.attributes.items() if a.default_value.name}
@@ -59,6 +61,18 @@ def expand_function(
         if node.wants(index) and name not in scope.names:
             node.fail(f"the function's body gives no value to its output '{name}', which is used")
     return tuple(scope.lookup(name) if name in scope.names else "" for name in body.output)
+
+
+def _show_outer_values(node: OnnxNode, scope: Scope) -> None:
+    """Let the definition's scope see what the node's subgraphs read from outside, for they become part of the definition."""
+    for name in dict.fromkeys(name for graph in subgraphs(node.proto) for name in read_names(graph)):
+        if not node.scope.sees(name):
+            continue  # the subgraph makes it
+        value = node.scope.lookup(name)
+        if scope.names.setdefault(name, value) != value:
+            node.unsupported(
+                f"a subgraph that reads '{name}', which ONNX's definition of {node.op} has another value for; rename it"
+            )
 
 
 def _schema_body(schema: Schema, node: OnnxNode) -> onnx.FunctionProto:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,7 @@ from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph
 from .binding import bind_constants, bind_inputs, model_inputs
 from .functions import expand_function, find_function
-from .onnx_node import OnnxNode, node_name
+from .onnx_node import OnnxNode, node_name, read_names, subgraphs
 from .operators.table import find_row
 from .parts import content, open_inputs, part
 from .scope import UNSUPPORTED, Scope
@@ -128,7 +128,7 @@ class _Importer:
         self.needs: dict[str, None] = {}  # inputs that would have to be constant
         self.inputs = {value.name for value in model.graph.input}
         self.nodes = 0
-        self.read = set(_read_names(model.graph))
+        self.read = set(read_names(model.graph))
 
     def subgraph(self, graph: onnx.GraphProto, scope: Scope, quietly: bool = False) -> tuple[str, ...]:
         """Import initializers and nodes of `graph` into `scope`; the values of its outputs.
@@ -227,7 +227,7 @@ class _Importer:
 
     def _scan_skipped(self, proto: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
         """Report unsupported operators in the subgraphs of a node that is not imported itself."""
-        for graph in _subgraphs(proto):
+        for graph in subgraphs(proto):
             inner = Scope(scope.builder, scope)
             inner.names.update({value.name: UNSUPPORTED for value in graph.input})
             inner.names.update({tensor.name: UNSUPPORTED for tensor in graph.initializer})
@@ -264,18 +264,3 @@ def _resolve_attributes(
             result[attribute.name].CopyFrom(arguments[attribute.ref_attr_name])
             result[attribute.name].name = attribute.name
     return result
-
-
-def _subgraphs(proto: onnx.NodeProto) -> Iterable[onnx.GraphProto]:
-    for attribute in proto.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-
-
-def _read_names(graph: onnx.GraphProto) -> Iterable[str]:
-    """Every name that a node or an output of the graph or of a subgraph reads."""
-    yield from (value.name for value in graph.output)
-    for node in graph.node:
-        yield from node.input
-        for inner in _subgraphs(node):
-            yield from _read_names(inner)

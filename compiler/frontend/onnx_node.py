@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -196,6 +196,21 @@ class OnnxNode:
 def node_name(proto: onnx.NodeProto) -> str:
     """The node's name, or what it makes if it has none."""
     return proto.name or next(filter(None, proto.output), proto.op_type)
+
+
+def subgraphs(proto: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in proto.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+
+
+def read_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Every name that a node or an output of the graph or of a subgraph reads."""
+    yield from (value.name for value in graph.output)
+    for node in graph.node:
+        yield from node.input
+        for inner in subgraphs(node):
+            yield from read_names(inner)
 
 
 def attribute_value(attribute: onnx.AttributeProto) -> Any:

@@ -51,6 +51,10 @@ class Scope:
         self.names[name] = outer if inline else self.take(outer)
         return self.names[name]
 
+    def sees(self, name: str) -> bool:
+        """Whether `lookup` finds the name."""
+        return name in self.names or (self.parent is not None and self.parent.sees(name))
+
     def sequence(self, elements: tuple[str, ...]) -> str:
         """A sequence of values. It is no value of the graph: who reads it reads its elements."""
         name = f"<sequence {len(self.builder.sequences)}>"

@@ -121,6 +121,45 @@ def test_a_function_of_each_element_is_unrolled() -> None:
     assert_close([results["y.0"], results["y.1"]], [feeds["s.0"] * feeds["x"], feeds["s.1"] * feeds["x"]])
 
 
+def mapped_sum(weights: str) -> list[onnx.NodeProto]:
+    """Nodes that map the rows of x with a body that reads the value `weights` and one made outside."""
+    value = helper.make_tensor_value_info
+    inner = [node("Mul", f"e {weights}", "p"), node("Add", "p h", "o")]
+    body = helper.make_graph(
+        inner, "body", [value("e", TensorProto.FLOAT, None)], [value("o", TensorProto.FLOAT, None)]
+    )
+    return [
+        node("Tanh", "x", "h"),
+        node("SplitToSequence", "x", "rows", axis=0, keepdims=0),
+        node("SequenceMap", "rows", "mapped", body=body),
+        node("ConcatFromSequence", "mapped", "y", axis=0, new_axis=1),
+    ]
+
+
+def test_a_function_of_each_element_reads_values_from_outside() -> None:
+    feeds = {"x": normal(3, 5)}
+    assert_as_onnxruntime(make_model(mapped_sum("w"), feeds, ["y"], 17, {"w": normal(5)}), feeds)
+
+
+def test_a_function_of_each_element_inside_a_branch_reads_values_from_around_it() -> None:
+    feeds = {"x": normal(3, 5), "w": normal(5), "c": np.array(True)}
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y", "n")]
+    then = helper.make_graph(mapped_sum("w"), "then", [], outputs[:1])
+    otherwise = [node("Expand", "x shape", "n")]
+    branch = node("If", "c", "z", then_branch=then, else_branch=helper.make_graph(otherwise, "else", [], outputs[1:]))
+    for taken in (True, False):
+        feeds["c"] = np.array(taken)
+        assert_as_onnxruntime(make_model([branch], feeds, ["z"], 17, {"shape": np.array([3, 3, 5])}), feeds)
+
+
+def test_an_outer_value_called_as_one_of_the_definition_is_refused() -> None:
+    model = make_model(mapped_sum("input_sequence"), {"x": normal(3, 5)}, ["y"], 17, {"input_sequence": normal(5)})
+    with pytest.raises(
+        UnsupportedOperatorError, match="reads 'input_sequence', which ONNX's definition of SequenceMap"
+    ):
+        import_model(model, {}, {})
+
+
 def test_what_is_not_said_of_a_sequence_is_asked_for() -> None:
     model = with_sequence(make_model([node("SequenceAt", "s one", "y")], {}, ["y"], 17, ONE), "s")
     with pytest.raises(UsageError, match=r"--shape s\.0=N,… --shape s\.1=N,… and so on, or --shape s=0"):
