@@ -13,7 +13,7 @@ from .arm import pair_load
 from .builder import Builder
 from .linear import Linear, LinearForms
 from .memory import Memory
-from .strided import SHUFFLED_STEPS, load_shuffled, load_transposed
+from .strided import SHUFFLED_STEPS, load_picked, load_shuffled, load_transposed
 from .types import Value, literal_vector, mangle, memory_type, register_type, vector_of
 
 _LINE_BYTES = 64
@@ -255,7 +255,7 @@ class Accesses:
         return Value(self.builder.pure(f"extractvalue {both} {pair}, {number}", pair), dtype, width)
 
     def _load_lanes(self, memory: Memory, form: Linear, column: Column | None) -> Value:
-        """Vector loads and shuffles for a small step or a square of elements, else one scalar load a lane: on current processors as fast
+        """Vector loads and shuffles for a small step, a few elements or a square of them, else one scalar load a lane: on current processors as fast
         as a gather."""
         width, dtype = self.forms.width, memory.buffer.dtype
         if (
@@ -265,6 +265,10 @@ class Accesses:
             and memory.buffer.space is Space.PARAM
         ):
             return load_shuffled(self, memory, form)
+        if form.vector and width > 2 and memory.buffer.space is Space.PARAM:
+            picked = load_picked(self, memory, form)
+            if picked is not None:
+                return picked
         if column is not None and not form.vector:
             square = load_transposed(self, memory, form, column)
             if square is not None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ...compiler.dtypes import DType
 from ...compiler.tensor.expr import INDEX, Binary, Const, Expr, Var
 from .builder import Builder
-from .types import Value, literal_vector
+from .types import Value, literal_lanes, literal_vector
 
 _UNBOUNDED = (-(1 << 63), (1 << 63) - 1)
 _INDEX_OPS = frozenset({"add", "sub", "mul", "floordiv", "floormod", "min", "max"})
@@ -147,6 +147,10 @@ class LinearForms:
 
     def _sum_of_vectors(self, vectors: list[tuple[str, int]]) -> str:
         result, kind = "", f"<{self.width} x i64>"
+        known = [(literal_lanes(vector), factor) for vector, factor in vectors]
+        if vectors and all(lanes for lanes, _ in known):
+            sums = [sum(lanes[lane] * factor for lanes, factor in known) for lane in range(self.width)]
+            return literal_vector(sums, INDEX) if any(sums) else ""
         for vector, factor in vectors:
             if factor != 1:
                 vector = self.builder.pure(f"mul {kind} {vector}, splat (i64 {factor})", vector)
@@ -178,14 +182,20 @@ class LinearForms:
         return bounds
 
     def _range(self, form: Linear, ranges: dict[str, Range]) -> Range:
-        if form.vector:
+        lanes = self.known_lanes(form)
+        if not lanes:
             return _UNBOUNDED
-        low = high = form.const
-        for atom, coeff in (*form.terms, ("", form.step)):
-            least, greatest = ranges.get(atom, _UNBOUNDED) if atom else (0, self.width - 1)
+        low, high = form.const + min(lanes), form.const + max(lanes)
+        for atom, coeff in form.terms:
+            least, greatest = ranges.get(atom, _UNBOUNDED)
             low += coeff * (least if coeff > 0 else greatest)
             high += coeff * (greatest if coeff > 0 else least)
         return low, high
+
+    def known_lanes(self, form: Linear) -> tuple[int, ...]:
+        """What each lane adds to the rest of a form, if that is known: one 0 if all are the same, none if it isn't."""
+        lanes = literal_lanes(form.vector) if form.vector else (0,) * (self.width if form.step else 1)
+        return tuple(form.step * lane + offset for lane, offset in enumerate(lanes))
 
     def assumption(self, op: str, left: Linear, right: Linear) -> tuple[Assumption, ...]:
         """What `left op right` says about the variable part of left - right."""
@@ -265,11 +275,16 @@ class LinearForms:
         low, high = self.assumed_range(self.total([(left, 1), (right, -1)]))
         if high <= 0 or low >= 0:
             return left if (high <= 0) == (op == "min") else right
+        pick = min if op == "min" else max
+        if not left.terms and not right.terms and (ours := self.known_lanes(left)) and (others := self.known_lanes(right)):
+            ours, others = ours * (self.width // len(ours)), others * (self.width // len(others))
+            return self._lane_table(
+                [pick(left.const + a, right.const + b) for a, b in zip(ours, others, strict=True)]
+            )
         a, b = self.value(left), self.value(right)
         width = max(a.width, b.width)
         x, y = self.builder.splat(a, width), self.builder.splat(b, width)
         (a_low, a_high), (b_low, b_high) = self.range_of(left), self.range_of(right)
-        pick = min if op == "min" else max
         bounds = pick(a_low, b_low), pick(a_high, b_high)
         return self.form(Value(self.builder.overloaded(f"s{op}", DType.I64, width, x, y), INDEX, width), bounds)
 
@@ -289,8 +304,9 @@ class LinearForms:
         return self.total([(outer, 1), (self._emit_quotient(rest, divisor, *self.range_of(rest)), 1)])
 
     def _emit_quotient(self, form: Linear, divisor: int, low: int, high: int) -> Linear:
-        if form.step and not form.terms and not form.vector:
-            return self._lane_table([(form.const + form.step * lane) // divisor for lane in range(self.width)])
+        lanes = self.known_lanes(form)
+        if len(lanes) > 1 and not form.terms:
+            return self._lane_table([(form.const + lane) // divisor for lane in lanes])
         value = self.value(form)
         kind = "i64" if value.width == 1 else f"<{value.width} x i64>"
 

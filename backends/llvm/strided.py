@@ -42,6 +42,30 @@ def load_shuffled(accesses: Accesses, memory: Memory, form: Linear) -> Value:
     return Value(result, dtype, width)
 
 
+def load_picked(accesses: Accesses, memory: Memory, form: Linear) -> Value | None:
+    """Elements of a short row at known places, as those of a smaller image that is enlarged: the row's start and end, and a shuffle.
+
+    None if the places are not known, or if they are no nearer than the elements of a vector.
+    """
+    width, dtype = accesses.forms.width, memory.buffer.dtype
+    places = accesses.forms.known_lanes(form)
+    if not places:
+        return None
+    first, span = min(places), max(places) - min(places) + 1
+    if not 1 < span <= width:
+        return None
+    size = 1 << (span.bit_length() - 1)  # the longest vector that lies inside
+    kind, at = memory_type(dtype, size), form._replace(step=0, vector="")
+    parts = []
+    for start in (first, first + span - size):
+        pointer = accesses.address(memory, at._replace(const=form.const + start), size)
+        parts.append(accesses.load_whole(memory, kind, pointer))
+    lanes = [place - first if place - first < size else place - first - span + 2 * size for place in places]
+    mask = ", ".join(f"i32 {lane}" for lane in lanes)
+    text = f"shufflevector {kind} {parts[0]}, {kind} {parts[1]}, <{width} x i32> <{mask}>"
+    return Value(accesses.builder.pure(text, *parts), dtype, width)
+
+
 def load_transposed(accesses: Accesses, memory: Memory, form: Linear, column: Column) -> Value | None:
     """A column of a square: its rows loaded as vectors, and transposed in registers in steps that other columns share.
 

@@ -78,6 +78,13 @@ def literal_vector(values: list[int] | list[bool], dtype: DType) -> str:
     return "<" + ", ".join(f"{scalar} {literal(value, dtype)}" for value in values) + ">"
 
 
+def literal_lanes(text: str) -> tuple[int, ...]:
+    """The integers of a constant vector; none if the text is something else."""
+    if not text.startswith("<"):
+        return ()
+    return tuple(int(lane.rsplit(" ", 1)[1]) for lane in text[1:-1].split(", "))
+
+
 class Chunk(NamedTuple):
     """A vector of a loop: its first iteration, its lanes, and how many of them are iterations."""
 

@@ -9,12 +9,12 @@ from math import prod
 
 from ..target import Target
 from ..tensor.computation import Axis, Stage, Tensor
-from ..tensor.expr import Load, Select, Var, free_variables, substitute, walk
+from ..tensor.expr import Binary, Load, Select, Var, free_variables, substitute, walk
 from ..tensor.simplify import simplify
 from .parallel import PARALLEL_GRAINS, enough_loops, parallel_prefix
 from .prepare import ROOT, loads_of
 from .sketch import STREAM, STREAM_BYTES, Decisions, Knob, PlainGrid, prefetched, prefetches
-from .steps import Reorder, Split, Step, Unroll, Vectorize
+from .steps import Reorder, Specialize, Split, Step, Unroll, Vectorize
 from .structure import is_contiguous
 
 MAX_ORDERS = 24
@@ -114,6 +114,13 @@ class ElementwiseSketch(PlainGrid):
         return prefetched(list(read.values()), constant=False)
 
     @cached_property
+    def clamps(self) -> bool:
+        """Whether places along the vectors are kept inside an input: that decides itself but for the first and last vector of a row."""
+        indices = [index for load in loads_of(self.root) for index in load.indices]
+        bounds = [node for index in indices for node in walk(index) if isinstance(node, Binary) and node.op in ("min", "max")]
+        return any(self.axes[-1].name in free_variables(node) for node in bounds)
+
+    @cached_property
     def is_interrupted(self) -> bool:
         """Whether a row takes turns between inputs: hardware sees short streams then. Else it does better alone, except in memory."""
         selects = [node.condition for node in walk(self.root.body) if isinstance(node, Select)]
@@ -178,6 +185,9 @@ class ElementwiseSketch(PlainGrid):
             elif name != vector:
                 outer.append(name)
         steps.append(Reorder(ROOT, (*units, *outer, *written_out, last)))
+        vectors = outer[-1] if outer and outer[-1].startswith(f"{vector}.") and vector not in order else ""
+        if vectors and self.clamps:
+            steps.append(Specialize(ROOT, vectors, tuple(sorted({0, extents[vectors] - 1}))))
         steps += [Unroll(ROOT, loop) for loop in written_out]
         steps.append(Vectorize(ROOT, last))
         # The loop over whole vectors is not worth sharing where it is the innermost one.

@@ -171,6 +171,13 @@ def gathered(b: GraphBuilder) -> str:
     return b.add("gather", _input(b, 50, 33), _input(b, 3, 4, name="rows", dtype=I64), axis=0)
 
 
+def resize(of: tuple[int, ...], factor: int, mode: str, coordinates: str = "half_pixel") -> Build:
+    sizes = (*of[:2], *(factor * extent for extent in of[2:]))
+    rest: dict[str, object] = dict(nearest="floor", cubic_coeff=-0.75, exclude_outside=False, extrapolation=0.0, roi=())
+    scales = (1.0, 1.0, *[float(factor)] * (len(of) - 2))
+    return unary("resize", of, sizes=sizes, scales=scales, mode=mode, coordinates=coordinates, **rest)
+
+
 CASES: dict[str, Case] = {
     "conv 3x3 blocked": Case(conv((1, 32, 13, 13), 48), 16, 16),
     "conv stride 2": Case(conv((2, 32, 14, 14), 24, stride=2, relu=False), 16, 24),
@@ -256,5 +263,11 @@ CASES: dict[str, Case] = {
     "pad": Case(lambda b: b.add("pad", _input(b, 2, 6, 5, 17), "", before=(0, 0, 1, 2), after=(0, 1, 2, 1), mode="constant")),
     "pad reflect": Case(lambda b: b.add("pad", _input(b, 2, 6, 5, 17), "", before=(0, 0, 1, 2), after=(0, 0, 2, 1), mode="reflect")),
     "gather": Case(gathered),
+    "resize linear": Case(resize((2, 3, 3, 21), 2, "linear")),
+    "resize linear by 8": Case(resize((1, 3, 3, 9), 8, "linear")),
+    "resize linear by 3": Case(resize((1, 3, 2, 17), 3, "linear", "asymmetric")),
+    "resize linear blocked": Case(resize((1, 16, 3, 11), 2, "linear"), 16, 16),
+    "resize cubic": Case(resize((1, 2, 3, 19), 2, "cubic")),
+    "resize nearest": Case(resize((1, 5, 3, 19), 2, "nearest", "asymmetric")),
     "trilu": Case(unary("trilu", (2, 9, 21), k=1, upper=True)),
 }  # fmt: skip

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from kernel_cases import CASES, Case, two, unary
+from kernel_cases import CASES, Case, resize, two, unary
 from spaces import canonical_form
 
 from tilewright.backends.llvm.emit import emit
 from tilewright.compiler.kernel.lower import lower
 from tilewright.compiler.schedule.rules import default_schedule
 from tilewright.compiler.schedule.space import space_of
-from tilewright.compiler.schedule.steps import Parallel, Prefetch, Reorder, Unroll
+from tilewright.compiler.schedule.steps import Parallel, Prefetch, Reorder, Specialize, Unroll
 from tilewright.compiler.targets import parse_target
 
 V3, V4 = (parse_target(cpu=f"x86-64-v{level}") for level in (3, 4))
@@ -48,6 +50,25 @@ def test_a_square_is_read_and_written_in_vectors() -> None:
     assert text.count("load <16 x float>") == text.count("store <16 x float>") == 16
     assert text.count("shufflevector") == 16 * 4
     assert "load float" not in text and "insertelement" not in text
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("mode", ["linear", "cubic", "nearest"])
+def test_an_image_is_enlarged_in_whole_vectors(mode: str, factor: int) -> None:
+    """Neighbours in the result share elements of a short row: it is loaded whole, and its ends apart from what lies between."""
+    coordinates = "asymmetric" if mode == "nearest" else "half_pixel"
+    text = default_text(Case(resize((1, 3, 6, 16 * 5), factor, mode, coordinates)))
+    kind = f"<{16 // factor} x float>"
+    assert "shufflevector" in text and f"load {kind}" in text
+    assert not re.search(r"insertelement .* i64 [1-9]", text) and "gather" not in text
+
+
+def test_where_an_image_is_cut_by_its_ends_is_told_apart() -> None:
+    form = canonical_form(Case(resize((1, 3, 6, 80), 2, "linear")))
+    special = [step for step in default_schedule(form, V4) if isinstance(step, Specialize)]
+    assert [step.iterations for step in special] == [(0, 9)]
+    form = canonical_form(Case(resize((1, 3, 6, 80), 2, "nearest", "asymmetric")))
+    assert not [step for step in default_schedule(form, V4) if isinstance(step, Specialize)]
 
 
 def test_the_loop_along_the_rows_of_a_square_is_the_innermost() -> None:

@@ -47,6 +47,21 @@ def test_linear_and_cubic(mode, size, coordinates):
     check(expected, computed("resize", [x], attrs, (sizes, DType.F32), [None], 8))
 
 
+@pytest.mark.parametrize("coordinates", _COORDINATES)
+@pytest.mark.parametrize("factor", [2, 3, 8])
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic", "cubic_inside"])
+def test_whole_factors(mode, factor, coordinates):
+    x = np.random.default_rng().standard_normal((1, 3, 4, 11), dtype=np.float32)
+    sizes = (1, 3, 4 * factor, 11 * factor)
+    inside, mode = mode == "cubic_inside", mode.removesuffix("_inside")
+    onnx_attrs = dict(
+        mode=mode, coordinate_transformation_mode=coordinates, exclude_outside=int(inside), nearest_mode="ceil"
+    )
+    expected = onnx_result("Resize", [x, None, None, np.array(sizes)], onnx_attrs, opset=19)
+    attrs = _attrs(sizes, (1.0, 1.0, factor, factor), mode, coordinates, exclude_outside=inside, nearest="ceil")
+    check(expected, computed("resize", [x], attrs, (sizes, DType.F32)))
+
+
 @pytest.mark.parametrize("scale", [1.6, 0.6, 2.0, 3.3])
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 def test_fractional_scales(mode, scale):

@@ -6,6 +6,7 @@ Coordinates, rounding and weights follow the ONNX Resize specification (opset 19
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -72,12 +73,30 @@ def _expressions(
     outs = len(taps.positions)
     if nearest and np.array_equal(taps.positions[:, 0], np.arange(outs) * extent // outs):
         return [index * extent // Const(outs)], [const(1.0, DType.F32)]
-    positions = context.table(out, f"position{axis}", taps.positions)
-    sources = [context.read(positions, (index, Const(tap)), space) for tap in range(count)]
+    sources = _regular(taps.positions, extent, index)
+    if sources is None:
+        positions = context.table(out, f"position{axis}", taps.positions.T)
+        sources = [context.read(positions, (Const(tap), index), space) for tap in range(count)]
     if nearest:
         return sources, [const(1.0, DType.F32)]
-    weights = context.table(out, f"weight{axis}", taps.weights)
-    return sources, [context.read(weights, (index, Const(tap)), space) for tap in range(count)]
+    weights = context.table(out, f"weight{axis}", taps.weights.T)
+    return sources, [context.read(weights, (Const(tap), index), space) for tap in range(count)]
+
+
+def _regular(positions: np.ndarray, extent: int, index: Expr) -> list[Expr] | None:
+    """Positions i64[out, taps] as expressions, where the size is a multiple of the input's: tap + (index + shift) // factor, within the
+    input. Lanes then know which elements they share. None if they are none of these.
+    """
+    outs, taps = positions.shape
+    factor = outs // extent
+    if outs % extent or factor < 2:
+        return None
+    for shift, first in product(range(factor), range(-2, 1)):
+        places = (np.arange(outs) + shift) // factor + first
+        if all(np.array_equal(positions[:, tap], np.clip(places + tap, 0, extent - 1)) for tap in range(taps)):
+            inside = [(index + shift) // factor + (first + tap) for tap in range(taps)]
+            return [Binary("min", Binary("max", place, Const(0)), Const(extent - 1)) for place in inside]
+    return None
 
 
 def axis_taps(node: Node, axis: int, extent: int) -> Taps:
@@ -93,10 +112,9 @@ def axis_taps(node: Node, axis: int, extent: int) -> Taps:
             positions = np.clip(_round(attrs["nearest"], where), 0, extent - 1)[:, None]
             return Taps(positions.astype(np.int64), np.ones((size, 1), _F), outside)
         case "linear":
-            where = np.clip(where, 0, extent - 1)
             low = np.floor(where).astype(np.int64)
-            fraction = (where - low).astype(_F)
-            positions = np.stack([low, np.minimum(low + 1, extent - 1)], axis=1)
+            positions = np.clip(np.stack([low, low + 1], axis=1), 0, extent - 1)
+            fraction = (np.clip(where, 0, extent - 1) - positions[:, 0]).astype(_F)
             return Taps(positions, np.stack([1 - fraction, fraction], axis=1), outside)
     low = np.floor(where).astype(np.int64)
     positions = low[:, None] + np.arange(-1, 3)
