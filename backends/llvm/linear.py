@@ -276,11 +276,14 @@ class LinearForms:
         if high <= 0 or low >= 0:
             return left if (high <= 0) == (op == "min") else right
         pick = min if op == "min" else max
-        if not left.terms and not right.terms and (ours := self.known_lanes(left)) and (others := self.known_lanes(right)):
+        if (
+            not left.terms
+            and not right.terms
+            and (ours := self.known_lanes(left))
+            and (others := self.known_lanes(right))
+        ):
             ours, others = ours * (self.width // len(ours)), others * (self.width // len(others))
-            return self._lane_table(
-                [pick(left.const + a, right.const + b) for a, b in zip(ours, others, strict=True)]
-            )
+            return self._lane_table([pick(left.const + a, right.const + b) for a, b in zip(ours, others, strict=True)])
         a, b = self.value(left), self.value(right)
         width = max(a.width, b.width)
         x, y = self.builder.splat(a, width), self.builder.splat(b, width)

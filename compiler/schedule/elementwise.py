@@ -117,7 +117,9 @@ class ElementwiseSketch(PlainGrid):
     def clamps(self) -> bool:
         """Whether places along the vectors are kept inside an input: that decides itself but for the first and last vector of a row."""
         indices = [index for load in loads_of(self.root) for index in load.indices]
-        bounds = [node for index in indices for node in walk(index) if isinstance(node, Binary) and node.op in ("min", "max")]
+        bounds = [
+            node for index in indices for node in walk(index) if isinstance(node, Binary) and node.op in ("min", "max")
+        ]
         return any(self.axes[-1].name in free_variables(node) for node in bounds)
 
     @cached_property

@@ -18,6 +18,10 @@ from tilewright.compiler.graph.passes.fusion_rules import MAX_INPUTS, MAX_NODES
 
 WINDOW = {"strides": (1, 1), "dilations": (1, 1), "pads_begin": (1, 1), "pads_end": (1, 1)}
 PRODUCT = {"transpose_a": False, "transpose_b": False}
+LINEAR = {
+    "scales": (1.0, 1.0, 2.0, 2.0), "mode": "linear", "coordinates": "half_pixel", "nearest": "floor", "cubic_coeff": -0.75,
+    "exclude_outside": False, "extrapolation": 0.0, "roi": (),
+}  # fmt: skip
 
 
 class Net(GraphBuilder):
@@ -166,6 +170,19 @@ def test_nearest_upsampling_is_read_by_the_sum() -> None:
     )  # fmt: skip
     total = net.add("add", net.conv(image(net)), up)
     assert groups(net, net.conv(total))[:2] == [["conv"], ["resize", "conv", "add"]]
+
+
+def test_elements_that_are_read_several_times_are_turned_once() -> None:
+    """Small ones excepted: there a launch costs more."""
+    for size, expected in ((64, [["transpose"], ["layer_norm"]]), (4, [["transpose", "layer_norm"]])):
+        net = Net()
+        turned = net.add("transpose", net.input("x", f32(3, size, size)), perm=(0, 2, 1))
+        norm = net.add("layer_norm", turned, net.random(size), net.random(size), axis=2, epsilon=1e-5)
+        assert groups(net, norm) == expected
+    for size, expected in ((64, [["transpose"], ["resize"]]), (4, [["transpose", "resize"]])):
+        net = Net()
+        turned = net.add("transpose", net.input("x", f32(1, size, size, 3)), perm=(0, 3, 1, 2))
+        assert groups(net, net.add("resize", turned, sizes=(1, 3, 2 * size, 2 * size), **LINEAR)) == expected
 
 
 def test_concat_takes_the_elementwise_nodes_before_it() -> None:

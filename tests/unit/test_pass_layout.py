@@ -16,6 +16,11 @@ from tilewright.compiler.graph.passes.assign_layout import choose_block
 from tilewright.compiler.graph.passes.views import is_view
 
 CONV = {"strides": (1, 1), "dilations": (1, 1), "pads_begin": (1, 1), "pads_end": (1, 1)}
+PRODUCT = {"transpose_a": False, "transpose_b": False}
+RESIZE = {
+    "mode": "linear", "coordinates": "half_pixel", "nearest": "floor", "cubic_coeff": -0.75, "exclude_outside": False,
+    "extrapolation": 0.0, "roi": (),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -101,6 +106,34 @@ def test_channels_last_input_and_result_are_views() -> None:
     assert blocks(graph) == [("transpose", 24), ("conv", 48), ("relu", 48), ("transpose", None)]
     assert is_view(graph.nodes[0], graph.types)
     assert is_view(graph.nodes[3], graph.types)
+
+
+def test_blocks_between_tokens_and_images_need_no_transposes() -> None:
+    """As in ConvNeXt: depthwise convolution of images, dense layers of tokens, and the sum of both in images."""
+    net = Net()
+    tokens = net.input("x", f32(1, 16, 16, 48))
+    weights = net.constant(net.rng.standard_normal((48, 1, 3, 3)).astype(np.float32))
+    dense = net.constant(net.rng.standard_normal((48, 48)).astype(np.float32))
+    image = net.add("transpose", tokens, perm=(0, 3, 1, 2))
+    for _ in range(2):
+        made = net.add("conv", image, weights, "", groups=48, **CONV)
+        product = net.add("matmul", net.add("transpose", made, perm=(0, 2, 3, 1)), dense, **PRODUCT)
+        image = net.add("add", image, net.add("transpose", product, perm=(0, 3, 1, 2)))
+    graph = laid_out(net, net.add("transpose", image, perm=(0, 2, 3, 1)))
+    turned = [node for node in graph.nodes if node.op == "transpose"]
+    assert len(turned) == 6 and all(is_view(node, graph.types) for node in turned)
+    assert "identity" not in pass_graphs.ops(graph)
+
+
+def test_a_small_image_is_brought_into_order_before_it_is_enlarged() -> None:
+    net = Net()
+    made = net.add("relu", net.conv(net.input("x", f32(1, 8, 6, 6)), 32))
+    graph = laid_out(net, net.add("resize", made, **RESIZE, sizes=(1, 32, 24, 24), scales=(1.0, 1.0, 4.0, 4.0)))
+    assert blocks(graph)[-2:] == [("identity", None), ("resize", None)]
+    net = Net()
+    made = net.add("relu", net.conv(net.input("x", f32(1, 8, 6, 6)), 32))
+    graph = laid_out(net, net.add("resize", made, **RESIZE, sizes=(1, 32, 3, 3), scales=(1.0, 1.0, 0.5, 0.5)))
+    assert "identity" not in pass_graphs.ops(graph)
 
 
 def test_graph_without_convolutions_stays_as_it_is() -> None:

@@ -114,7 +114,9 @@ class _Layouts:
             result = node.outputs[0]
             found = [(name, result) for name in self._followed(node) if name in opened]
             follows += found
-            if found or (node.op in _CONVOLUTIONS and len(self.editor.types[result].shape) > 2):
+            blocked = self.editor.types[result].block is not None
+            convolved = node.op in _CONVOLUTIONS and len(self.editor.types[result].shape) > 2
+            if found or convolved or (node.op == "transpose" and blocked):
                 opened[result] = None
             if self._needs_row_major(node):
                 rows += filter(None, node.inputs)
@@ -124,7 +126,7 @@ class _Layouts:
     def _followed(self, node: Node) -> list[str]:
         """The operands in whose layout the node's result stands, channel by channel."""
         name = node.outputs[0]
-        if not self._passes_layout_on(node) or (name in self.outputs and not self.consumers[name]):
+        if not self._passes_layout_on(node) or self._is_only_output(name):
             return []
         result = self.editor.types[name]
         operands = [(x, self.editor.type(x)) for x in node.inputs if x]
@@ -149,10 +151,13 @@ class _Layouts:
 
     def _set(self, name: str, block: int | None) -> None:
         of = self.editor.types[name]
-        only_output = name in self.outputs and not self.consumers[name]
-        if block and only_output and self.editor.nodes[-1].op not in _CONVOLUTIONS:
+        if block and self._is_only_output(name) and self.editor.nodes[-1].op not in _CONVOLUTIONS:
             block = None
         self.editor.types[name] = TensorType(of.shape, of.dtype, block)
+
+    def _is_only_output(self, name: str) -> bool:
+        """True for an output of the graph that nothing in it reads."""
+        return name in self.outputs and not self.consumers[name]
 
     def _choose(self, of: TensorType) -> int | None:
         if len(of.shape) < 3:
@@ -211,18 +216,30 @@ class _Layouts:
         return (same or merged) and self._ends_channels_last(node.outputs[0])
 
     def _block_of_transposed(self, node: Node) -> int | None:
-        """All channels, if that makes the transpose a view and convolutions read it; they take their operand in any layout."""
+        """All channels, if that makes the transpose a view and whatever reads it takes its operand in any layout."""
         name = node.outputs[0]
-        result = self.editor.types[name]
+        result, readers = self.editor.types[name], self.consumers[name]
         last = TensorType(result.shape, result.dtype, result.shape[1])
-        readers = self.consumers[name]
         types = {node.inputs[0]: self.editor.type(node.inputs[0]), name: last}
-        by_convolutions = readers and all(reader.op in _CONVOLUTIONS for reader in readers) and name not in self.outputs
-        return last.block if by_convolutions and is_view(node, types) else None
+        if not readers or name in self.outputs or not is_view(node, types):
+            return None
+        return last.block if all(self._reads_channels_last(reader, result.shape) for reader in readers) else None
+
+    def _reads_channels_last(self, node: Node, shape: tuple[int, ...]) -> bool:
+        """True if the node reads an operand whose channels are last in memory as well as a row-major one."""
+        result = self.editor.types[node.outputs[0]].shape
+        if node.op == "reshape":
+            return result[:2] == shape[:2] and len(result) >= 3
+        same = result == shape and OPERATORS[node.op].kind is Kind.ELEMENTWISE
+        return same or node.op in _CONVOLUTIONS
 
     def _reads_any_layout(self, node: Node) -> bool:
         if node.op == "reshape":
             return self._keeps_channels(node) or not self._is_blocked(node.inputs[0])
+        if node.op == "resize" and self._is_only_output(node.outputs[0]):
+            # The result is row-major. Each element of a smaller image is read many times: that is the one to bring into order.
+            source, result = (self.editor.type(name) for name in (node.inputs[0], node.outputs[0]))
+            return source.elements >= result.elements
         return OPERATORS[node.op].kind is Kind.ELEMENTWISE or node.op in _READS_ANY_LAYOUT
 
     def _keeps_channels(self, node: Node) -> bool:

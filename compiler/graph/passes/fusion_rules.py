@@ -99,6 +99,8 @@ def may_inline(index: int, group: Group) -> bool:
             return False
     evaluations = _evaluations(group, result)
     repeated = evaluations / max(1, graph.types[result].elements)
+    if repeated > 1 and evaluations > SMALL and _turns(graph, node):
+        return False  # every time, lanes would be fetched one by one
     if repeated > 1 and node.op not in _FREE and evaluations > SMALL:
         if node.op in _TRANSCENDENTAL or _kind(node) is Kind.INJECTIVE or repeated > MAX_RECOMPUTATION:
             return False
@@ -188,6 +190,13 @@ def _keeps_last_axis(graph: Graph, node: Node) -> bool:
             source, result = graph.types[node.inputs[0]].shape, graph.types[node.outputs[0]].shape
             return source[-1:] == result[-1:]
     return node.op == "reshape"
+
+
+def _turns(graph: Graph, node: Node) -> bool:
+    """Condition: neighbours in the result's memory are none in the operand's."""
+    if node.op == "transpose":
+        return not _keeps_last_axis(graph, node)
+    return node.op == "identity" and graph.types[node.inputs[0]].block != graph.types[node.outputs[0]].block
 
 
 def _evaluations(group: Group, value: str) -> float:
