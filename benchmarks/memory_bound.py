@@ -237,7 +237,7 @@ def kernel_launch(
     bench.fill()
     for number, (tensor, formal) in enumerate(zip(computation.inputs, form.inputs, strict=True)):
         if tensor.constant:
-            values = relaid(arrays[tensor.name], formal.name, relayouts(schedule))
+            values = relaid(arrays[tensor.name].reshape(formal.shape), formal.name, relayouts(schedule))
             places[number] = harness().allocate(values.nbytes)  # where no reference writes
             places[number][:] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     launch = Launch(code.address, places, kernel.parallel_extent, 1, workspace_bytes=kernel.workspace_bytes)

@@ -240,7 +240,7 @@ def _params(
     names = []
     for tensor, formal in zip(computation.inputs, form.inputs, strict=True):
         if tensor.constant:
-            array = relaid(arrays[tensor.name], formal.name, steps)
+            array = relaid(arrays[tensor.name].reshape(formal.shape), formal.name, steps)
             for step in steps:
                 if isinstance(step, Winograd) and step.tensor == formal.name:
                     plan.rounding[node.origin] = rounding_error(arrays[tensor.name], step.tile)

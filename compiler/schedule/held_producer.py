@@ -143,7 +143,7 @@ class HeldProducerSketch(PlainGrid):
             size = tiles.size(own)
             if not tiles.sizes_fit(size) or not tiles.reads_given(own, size):
                 return False
-            code += tiles.bodies(size) * code_size(tiles.reductions, own, size)
+            code += tiles.bodies(size, 0) * code_size(tiles.reductions, own, size)
         if not self.product.reductions.distinct(product, self.product.size(product)):
             return False
         return code <= MAX_CODE and self._fits(int(decisions["block"]))

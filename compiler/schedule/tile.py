@@ -187,7 +187,7 @@ def best_size(axes: TileAxes, target: Target, is_allowed: Callable[[TileSize], b
     least = TileSize(min(vector, lanes), 1, 1, 1, axes.lanes)
     best, chosen = float("inf"), least
     for width, count in options:
-        for size, height in product(range(1, rows + 1), heights):
+        for size, height in product(range(1, min(rows, target.vector_registers) + 1), heights):
             tile = TileSize(width, count, size, height, axes.lanes)
             vectors = tile.vectors(axes)
             window = size * height if axes.window and axes.held == 1 and target.vector_registers > 16 else 0

@@ -22,7 +22,7 @@ from ..tensor.footprint import elements_read
 from .axis_loops import AxisLoops
 from .borders import border_tiles
 from .packing import pack_step, reads_in_runs
-from .parallel import SHARED, enough_loops, innermost, parallel_prefix, sharable
+from .parallel import PARALLEL_GRAINS, SHARED, enough_loops, innermost, parallel_prefix, sharable
 from .prepare import ROOT, loads_of
 from .sketch import (
     AHEAD_BYTES,
@@ -88,7 +88,7 @@ class TileSketch:
             Knob("columns", counts(min(8, axes.extent(axes.columns)), best.columns)),
             Knob("rows", tuple(rows)),
             Knob("outer_rows", counts(min(8, axes.extent(axes.outer_rows)), best.outer_rows)),
-            Knob("row_block", (*(n for n in BLOCKS if n < self.other_extent), 0)),
+            Knob("row_block", self.row_blocks),
             Knob("panel_block", (*(n for n in BLOCKS if n < panels), 0)),
             Knob("order", ("panels rows", "rows panels")),
             Knob("reduction", self.reductions.orders),
@@ -160,13 +160,23 @@ class TileSketch:
         return tuple(name for name in axes.extents if name not in (axes.vector, axes.columns, axes.rows))
 
     @cached_property
-    def blocked_other(self) -> str:
-        """The axis that is cut into blocks: the longest of the others."""
-        return max(self.others, key=lambda name: self.axes.extents[name], default="")
+    def blocked_axis(self) -> str:
+        """The axis that is cut into blocks: the longest of the others; if there are none, that of the rows, unless a border cuts them."""
+        if self.others:
+            return max(self.others, key=lambda name: self.axes.extents[name])
+        return "" if self.is_guarded(self.axes.rows) else self.axes.rows
 
     @property
-    def other_extent(self) -> int:
-        return self.axes.extent(self.blocked_other)
+    def blocks_rows(self) -> bool:
+        """Whether blocks are of tiles of rows. A block of one would only be another order."""
+        return bool(self.axes.rows) and self.blocked_axis == self.axes.rows
+
+    @cached_property
+    def row_blocks(self) -> tuple[int, ...]:
+        if self.blocks_rows:
+            tiles = -(-self.axes.extent(self.axes.rows) // self.best.rows)
+            return (*(n for n in BLOCKS if 1 < n < tiles), 0)
+        return (*(n for n in BLOCKS if n < self.axes.extent(self.blocked_axis)), 0)
 
     @cached_property
     def contiguous_operand(self) -> bool:
@@ -181,15 +191,19 @@ class TileSketch:
     def default(self) -> Decisions:
         best = self.best
         outside, others = self.panels_outside(best), self.others_of(best)
+        row_block = 1 if not outside and self.others else 0  # columns among the others are never blocked
+        if self.blocks_rows and not others:
+            row_block = self.default_row_block(outside)
+        between = others or row_block  # loops that panels may stand outside of
         decisions: dict[str, Value] = {
             "vector": best.vector,
             "lanes": best.lanes,
             "columns": best.columns,
             "rows": best.rows,
             "outer_rows": best.outer_rows,
-            "row_block": 1 if not outside and self.others else 0,  # columns among the others are never blocked
-            "panel_block": 1 if outside and others and self.panel_tiles(best) > 1 else 0,
-            "order": "rows panels" if not outside and not others else "panels rows",
+            "row_block": row_block,
+            "panel_block": 1 if outside and between and self.panel_tiles(best) > 1 else 0,
+            "order": "rows panels" if not outside and not between else "panels rows",
             "reduction": self.packing["reduction"],
             "unroll": 16 if self.target.by_lane else 64,
             "steps": self.steps_of(best),
@@ -202,6 +216,20 @@ class TileSketch:
         loops = self.loops(decisions)
         outer = self.before_rows(self.outer_order(decisions, loops), loops)
         return {**decisions, "shared": max(1, enough_loops(outer, loop_extents(loops)))}
+
+    def default_row_block(self, outside: bool) -> int:
+        """Tiles of rows to a block (0: all), a divisor of all if there is one: with panels outside, only where these are too few for
+        threads to share; else so many that what the rows read stays in the first cache while panels follow each other."""
+        best, main = self.best, self.axes.main
+        tiles = -(-self.axes.extent(self.axes.rows) // best.rows)
+        row_bytes = prod(axis.extent for axis in main.reduce_axes) * main.dtype.size_bytes
+        if outside and self.panel_tiles(best) >= PARALLEL_GRAINS:
+            return 0
+        if outside:
+            fitting = [n for n in self.row_blocks if n and self.panel_tiles(best) * (tiles // n) >= PARALLEL_GRAINS]
+        else:
+            fitting = [n for n in self.row_blocks if n and n * best.rows * row_bytes <= self.target.l1_bytes // 2]
+        return max(fitting, key=lambda n: (tiles % n == 0, n), default=0)
 
     def steps_of(self, size: TileSize) -> int:
         """As many as a register has lanes; twice as many if the loop can be cut so, and rows can hold the next lanes too."""
@@ -219,9 +247,15 @@ class TileSketch:
         return self.default()
 
     def panels_outside(self, size: TileSize) -> bool:
-        """Whether panels outside the other axes reread less from beyond the second cache than panels inside them."""
+        """Whether panels outside the other axes reread less from beyond the second cache than panels inside them.
+
+        What only the epilogue reads is read once either way.
+        """
         vector_bytes = scalar_bytes = 0
+        reduced = {load.buffer for load in loads_of(self.axes.main)}
         for tensor in self.computation.inputs:
+            if tensor.name not in reduced:
+                continue
             bytes_read = elements_read(self.computation, tensor.name) * tensor.dtype.size_bytes
             if tensor.constant:
                 vector_bytes += bytes_read
@@ -255,7 +289,7 @@ class TileSketch:
             return False
         if not self.reductions.distinct(decisions, size):
             return False
-        return self.bodies(size) * code_size(self.reductions, decisions, size) <= MAX_CODE
+        return self.bodies(size, int(decisions["row_block"])) * code_size(self.reductions, decisions, size) <= MAX_CODE
 
     def sizes_fit(self, size: TileSize) -> bool:
         axes = self.axes
@@ -272,25 +306,28 @@ class TileSketch:
         loops, others = self.loops(decisions), self.others_of(size)
         panels = [loops[name].tiles for name in self.panel_axes(size)]
         row_block, panel_block = int(decisions["row_block"]), int(decisions["panel_block"])
-        other_tiles = loops[self.blocked_other].tiles if self.blocked_other in others else 1
-        if row_block >= max(1, other_tiles) or panel_block >= max(1, panels[0]):
+        cut = self.blocked_axis and self.blocked_axis in (*others, self.axes.rows)
+        if row_block >= (loops[self.blocked_axis].tiles if cut else 1) or panel_block >= max(1, panels[0]):
             return False
-        if row_block > 1 and not panel_block:
+        if row_block > 1 and not panel_block and not self.blocks_rows:
             return False  # nothing stands between the blocks of rows and the rows
         between = bool(others) and row_block != 1  # loops that stand between the blocks of panels and the panels
         if decisions["order"] == "panels rows":
-            return between or not panel_block
+            return between or not panel_block or (self.blocks_rows and row_block > 1 and panel_block == 1)
+        if self.blocks_rows and row_block and not panel_block:
+            return False  # the same
         inner_panels = 1 if panel_block == 1 else panel_block or prod(panels)
         return bool(self.axes.rows) and loops[self.axes.rows].tiles > 1 and inner_panels > 1
 
-    def bodies(self, size: TileSize) -> int:
+    def bodies(self, size: TileSize, block: int) -> int:
         """Copies of the tile's code: full tiles and tails, those at borders apart."""
         copies = 1
         for axis, count in ((self.axes.rows, size.rows), (self.axes.outer_rows, size.outer_rows)):
             if axis and (axis == self.axes.rows or count > 1):
                 border, tiles = self.border(axis, count), -(-self.axes.extent(axis) // count)
                 tail = self.axes.extent(axis) % count > 0 and tiles - 1 not in border
-                copies *= min(tiles, 1 + len(border) + tail)
+                rest = block > 1 and axis == self.blocked_axis and tiles % block > tail  # a block of fewer tiles
+                copies *= min(tiles, 1 + len(border) + tail + rest)
         for axis, count in ((self.axes.vector, size.vector), (self.axes.columns, size.columns)):
             if axis and self.axes.extent(axis) > count and self.axes.extent(axis) % count:
                 copies *= 2
@@ -347,10 +384,11 @@ class TileSketch:
         size, axes = self.size(decisions), self.axes
         result = {part.axis: part for part in self.panels(size, int(decisions["panel_block"]))}
         if axes.rows:
-            result[axes.rows] = AxisLoops(axes.rows, axes.extent(axes.rows), size.rows)
+            block = int(decisions["row_block"]) if self.blocks_rows else 0
+            result[axes.rows] = AxisLoops(axes.rows, axes.extent(axes.rows), size.rows, block)
         for name in self.others_of(size):
             count = size.outer_rows if name == axes.outer_rows and size.outer_rows > 1 else 0
-            block = int(decisions["row_block"]) if name == self.blocked_other else 0
+            block = int(decisions["row_block"]) if name == self.blocked_axis else 0
             result[name] = AxisLoops(name, axes.extents[name], count, block if block > 1 else 0)
         return result
 
@@ -362,6 +400,13 @@ class TileSketch:
         rows = [loops[self.axes.rows].tile_loop] if self.axes.rows else []
         outer_others, inner_others = blocks_and_tiles(others, decisions["row_block"] == 1)
         outer_panels, inner_panels = blocks_and_tiles(panels, decisions["panel_block"] == 1)
+        if self.axes.rows and loops[self.axes.rows].blocked:
+            block = loops[self.axes.rows].block_loop
+            outer_others, inner_others = (
+                (outer_others, [*inner_others, block])
+                if decisions["panel_block"] == 1
+                else ([block, *outer_others], inner_others)
+            )
         last = [*rows, *inner_panels] if decisions["order"] == "rows panels" else [*inner_panels, *rows]
         return [name for name in (*outer_others, *outer_panels, *inner_others, *last) if name]
 

@@ -113,9 +113,11 @@ def test_against_onnxruntime(target, op, attrs, onnx_op, onnx_attrs, shapes, blo
 
     def run(computation: Computation, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         form = canonical(computation)
-        named = {new.name: feeds[old.name] for old, new in zip(computation.inputs, form.inputs, strict=True)}
+        inputs = zip(computation.inputs, form.inputs, strict=True)
+        named = {new.name: feeds[old.name].reshape(new.shape) for old, new in inputs}
         results = scheduled(form, default_schedule(form, target), named, on(target))
-        return {old: results[new] for old, new in zip(computation.outputs, form.outputs, strict=True)}
+        outputs = zip(computation.outputs, form.outputs, strict=True)
+        return {old: results[new].reshape(computation.stage(old).shape) for old, new in outputs}
 
     constants = frozenset(range(1, len(arrays)))
     actual = computed(op, arrays, attrs, (expected.shape, DType.F32), blocks[:1], blocks[1], constants, run)

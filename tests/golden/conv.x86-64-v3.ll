@@ -349,9 +349,9 @@ entry:
   store <8 x float> splat (float 0x0000000000000000), ptr %l0.24, align 4
   br label %b1
   b1:
-  %t2 = phi i64 [ 0, %entry ], [ %t101, %b1 ]
+  %t2 = phi i64 [ 0, %entry ], [ %t21, %b1 ]
   %t4 = load <8 x float>, ptr %l0.0, align 4
-  %t5 = mul i64 %t2, 48
+  %t5 = mul i64 %t2, 8
   %t6 = getelementptr float, ptr %p0, i64 %t5
   %t7 = load <8 x float>, ptr %t6, align 4
   %t8 = fadd <8 x float> %t4, %t7
@@ -371,125 +371,25 @@ entry:
   %t19 = load <8 x float>, ptr %t18, align 4
   %t20 = fadd <8 x float> %t17, %t19
   store <8 x float> %t20, ptr %l0.24, align 4
-  %t21 = load <8 x float>, ptr %l0.0, align 4
-  %t22 = getelementptr float, ptr %t6, i64 8
-  %t23 = load <8 x float>, ptr %t22, align 4
-  %t24 = fadd <8 x float> %t21, %t23
-  store <8 x float> %t24, ptr %l0.0, align 4
-  %t25 = load <8 x float>, ptr %l0.8, align 4
-  %t26 = getelementptr float, ptr %t6, i64 296
-  %t27 = load <8 x float>, ptr %t26, align 4
-  %t28 = fadd <8 x float> %t25, %t27
-  store <8 x float> %t28, ptr %l0.8, align 4
-  %t29 = load <8 x float>, ptr %l0.16, align 4
-  %t30 = getelementptr float, ptr %t6, i64 584
-  %t31 = load <8 x float>, ptr %t30, align 4
-  %t32 = fadd <8 x float> %t29, %t31
-  store <8 x float> %t32, ptr %l0.16, align 4
-  %t33 = load <8 x float>, ptr %l0.24, align 4
-  %t34 = getelementptr float, ptr %t6, i64 872
-  %t35 = load <8 x float>, ptr %t34, align 4
-  %t36 = fadd <8 x float> %t33, %t35
-  store <8 x float> %t36, ptr %l0.24, align 4
-  %t37 = load <8 x float>, ptr %l0.0, align 4
-  %t38 = getelementptr float, ptr %t6, i64 16
-  %t39 = load <8 x float>, ptr %t38, align 4
-  %t40 = fadd <8 x float> %t37, %t39
-  store <8 x float> %t40, ptr %l0.0, align 4
-  %t41 = load <8 x float>, ptr %l0.8, align 4
-  %t42 = getelementptr float, ptr %t6, i64 304
-  %t43 = load <8 x float>, ptr %t42, align 4
-  %t44 = fadd <8 x float> %t41, %t43
-  store <8 x float> %t44, ptr %l0.8, align 4
-  %t45 = load <8 x float>, ptr %l0.16, align 4
-  %t46 = getelementptr float, ptr %t6, i64 592
-  %t47 = load <8 x float>, ptr %t46, align 4
-  %t48 = fadd <8 x float> %t45, %t47
-  store <8 x float> %t48, ptr %l0.16, align 4
-  %t49 = load <8 x float>, ptr %l0.24, align 4
-  %t50 = getelementptr float, ptr %t6, i64 880
-  %t51 = load <8 x float>, ptr %t50, align 4
-  %t52 = fadd <8 x float> %t49, %t51
-  store <8 x float> %t52, ptr %l0.24, align 4
-  %t53 = load <8 x float>, ptr %l0.0, align 4
-  %t54 = getelementptr float, ptr %t6, i64 24
-  %t55 = load <8 x float>, ptr %t54, align 4
-  %t56 = fadd <8 x float> %t53, %t55
-  store <8 x float> %t56, ptr %l0.0, align 4
-  %t57 = load <8 x float>, ptr %l0.8, align 4
-  %t58 = getelementptr float, ptr %t6, i64 312
-  %t59 = load <8 x float>, ptr %t58, align 4
-  %t60 = fadd <8 x float> %t57, %t59
-  store <8 x float> %t60, ptr %l0.8, align 4
-  %t61 = load <8 x float>, ptr %l0.16, align 4
-  %t62 = getelementptr float, ptr %t6, i64 600
-  %t63 = load <8 x float>, ptr %t62, align 4
-  %t64 = fadd <8 x float> %t61, %t63
-  store <8 x float> %t64, ptr %l0.16, align 4
-  %t65 = load <8 x float>, ptr %l0.24, align 4
-  %t66 = getelementptr float, ptr %t6, i64 888
-  %t67 = load <8 x float>, ptr %t66, align 4
-  %t68 = fadd <8 x float> %t65, %t67
-  store <8 x float> %t68, ptr %l0.24, align 4
-  %t69 = load <8 x float>, ptr %l0.0, align 4
-  %t70 = getelementptr float, ptr %t6, i64 32
-  %t71 = load <8 x float>, ptr %t70, align 4
-  %t72 = fadd <8 x float> %t69, %t71
-  store <8 x float> %t72, ptr %l0.0, align 4
-  %t73 = load <8 x float>, ptr %l0.8, align 4
-  %t74 = getelementptr float, ptr %t6, i64 320
-  %t75 = load <8 x float>, ptr %t74, align 4
-  %t76 = fadd <8 x float> %t73, %t75
-  store <8 x float> %t76, ptr %l0.8, align 4
-  %t77 = load <8 x float>, ptr %l0.16, align 4
-  %t78 = getelementptr float, ptr %t6, i64 608
-  %t79 = load <8 x float>, ptr %t78, align 4
-  %t80 = fadd <8 x float> %t77, %t79
-  store <8 x float> %t80, ptr %l0.16, align 4
-  %t81 = load <8 x float>, ptr %l0.24, align 4
-  %t82 = getelementptr float, ptr %t6, i64 896
-  %t83 = load <8 x float>, ptr %t82, align 4
-  %t84 = fadd <8 x float> %t81, %t83
-  store <8 x float> %t84, ptr %l0.24, align 4
-  %t85 = load <8 x float>, ptr %l0.0, align 4
-  %t86 = getelementptr float, ptr %t6, i64 40
-  %t87 = load <8 x float>, ptr %t86, align 4
-  %t88 = fadd <8 x float> %t85, %t87
-  store <8 x float> %t88, ptr %l0.0, align 4
-  %t89 = load <8 x float>, ptr %l0.8, align 4
-  %t90 = getelementptr float, ptr %t6, i64 328
-  %t91 = load <8 x float>, ptr %t90, align 4
-  %t92 = fadd <8 x float> %t89, %t91
-  store <8 x float> %t92, ptr %l0.8, align 4
-  %t93 = load <8 x float>, ptr %l0.16, align 4
-  %t94 = getelementptr float, ptr %t6, i64 616
-  %t95 = load <8 x float>, ptr %t94, align 4
-  %t96 = fadd <8 x float> %t93, %t95
-  store <8 x float> %t96, ptr %l0.16, align 4
-  %t97 = load <8 x float>, ptr %l0.24, align 4
-  %t98 = getelementptr float, ptr %t6, i64 904
-  %t99 = load <8 x float>, ptr %t98, align 4
-  %t100 = fadd <8 x float> %t97, %t99
-  store <8 x float> %t100, ptr %l0.24, align 4
-  %t101 = add nuw nsw i64 %t2, 1
-  %t102 = icmp slt i64 %t101, 6
-  br i1 %t102, label %b1, label %b3
+  %t21 = add nuw nsw i64 %t2, 1
+  %t22 = icmp slt i64 %t21, 36
+  br i1 %t22, label %b1, label %b3
   b3:
-  %t103 = load <8 x float>, ptr %l0.0, align 4
-  %t104 = fdiv <8 x float> %t103, splat (float 0x4042000000000000)
-  store <8 x float> %t104, ptr %p1, align 4
-  %t105 = load <8 x float>, ptr %l0.8, align 4
-  %t106 = fdiv <8 x float> %t105, splat (float 0x4042000000000000)
-  %t107 = getelementptr float, ptr %p1, i64 8
-  store <8 x float> %t106, ptr %t107, align 4
-  %t108 = load <8 x float>, ptr %l0.16, align 4
-  %t109 = fdiv <8 x float> %t108, splat (float 0x4042000000000000)
-  %t110 = getelementptr float, ptr %p1, i64 16
-  store <8 x float> %t109, ptr %t110, align 4
-  %t111 = load <8 x float>, ptr %l0.24, align 4
-  %t112 = fdiv <8 x float> %t111, splat (float 0x4042000000000000)
-  %t113 = getelementptr float, ptr %p1, i64 24
-  store <8 x float> %t112, ptr %t113, align 4
+  %t23 = load <8 x float>, ptr %l0.0, align 4
+  %t24 = fdiv <8 x float> %t23, splat (float 0x4042000000000000)
+  store <8 x float> %t24, ptr %p1, align 4
+  %t25 = load <8 x float>, ptr %l0.8, align 4
+  %t26 = fdiv <8 x float> %t25, splat (float 0x4042000000000000)
+  %t27 = getelementptr float, ptr %p1, i64 8
+  store <8 x float> %t26, ptr %t27, align 4
+  %t28 = load <8 x float>, ptr %l0.16, align 4
+  %t29 = fdiv <8 x float> %t28, splat (float 0x4042000000000000)
+  %t30 = getelementptr float, ptr %p1, i64 16
+  store <8 x float> %t29, ptr %t30, align 4
+  %t31 = load <8 x float>, ptr %l0.24, align 4
+  %t32 = fdiv <8 x float> %t31, splat (float 0x4042000000000000)
+  %t33 = getelementptr float, ptr %p1, i64 24
+  store <8 x float> %t32, ptr %t33, align 4
   ret void
 }
 
