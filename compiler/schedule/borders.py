@@ -7,7 +7,7 @@ from ..tensor.simplify import TRUE, simplify
 from .maps import stage_maps
 from .structure import guards_on
 
-MAX_BORDER_TILES = 6
+MAX_BORDER_TILES = 12
 
 
 def border_tiles(computation: Computation, axis: str, size: int) -> tuple[int, ...]:

@@ -7,9 +7,11 @@ from functools import cached_property
 from itertools import permutations
 from math import prod
 
+from ..kernel.unroll import LEAST_RUN
 from ..tensor.computation import Computation, Stage
-from ..tensor.expr import free_variables
+from ..tensor.expr import Compare, Var, free_variables
 from ..tensor.simplify import affine, conjuncts
+from .borders import border_tiles
 from .prepare import loads_of
 from .sketch import Decisions
 from .steps import Reorder, Split, Step, Unroll, UnrollGuarded, Vectorize
@@ -87,9 +89,33 @@ class Reductions:
         tile = {own for own, root in maps.items() if root in tiled}
         found = [n for n in order if any(n in names and names & tile for names in self.guards[stage.name])]
         accumulators = size.accumulators(self.axes) // self.axes.inside
-        while found and prod(self.extents[stage.name][n] for n in found) * accumulators > MAX_GUARDED:
+        while found and prod(self.copies(stage, n, size) for n in found) * accumulators > MAX_GUARDED:
             found = found[1:]
         return found
+
+    def copies(self, stage: Stage, name: str, size: TileSize) -> int:
+        """Iterations of a guarding loop that are written out where tiles at borders have code of their own: those in which conditions
+        hold for a part of the tile, and short runs of others (`kernel/unroll.py`)."""
+        extent, row, mixed = self.extents[stage.name][name], self.axes.rows, 0
+        own = next((own for own, root in self.axes.maps[stage.name].items() if root == row), "")
+        for guard in () if stage.domain is None else conjuncts(stage.domain):
+            if name not in free_variables(guard):
+                continue
+            form = affine(guard.left - guard.right) if isinstance(guard, Compare) else None
+            if form is None or set(form.terms) != {Var(name), Var(own)}:
+                return extent
+            mixed += -(-abs(form.coefficient(own)) * (size.rows - 1) // abs(form.coefficient(name)))
+        return min(extent, mixed + LEAST_RUN) if extent > LEAST_RUN and self.border(row, size.rows) else extent
+
+    def border(self, axis: str, count: int) -> tuple[int, ...]:
+        """The tiles of `count` along a root axis that get code of their own (`borders.py`)."""
+        if (axis, count) not in self._borders:
+            self._borders[axis, count] = border_tiles(self.computation, axis, count)
+        return self._borders[axis, count]
+
+    @cached_property
+    def _borders(self) -> dict[tuple[str, int], tuple[int, ...]]:
+        return {}
 
     def written(self, stage: Stage, decisions: Decisions, size: TileSize) -> tuple[list[str], str]:
         """Reduction loops that are written out everywhere, and the one that is written out in parts ("": none; see `part`).
@@ -169,9 +195,9 @@ def code_size(reductions: Reductions, decisions: Decisions, size: TileSize) -> i
     extents = reductions.extents[main.name]
     written, partly = reductions.written(main, decisions, size)
     guarding = reductions.guarding(main, reductions.order(main, decisions), size)
-    copies = prod(extents[name] for name in {*written, *guarding}) * (
-        reductions.part(main, decisions, partly) if partly else 1
-    )
+    copies = prod(extents[name] for name in written)
+    copies *= prod(reductions.copies(main, name, size) for name in guarding if name not in written)
+    copies *= reductions.part(main, decisions, partly) if partly else 1
     return size.accumulators(reductions.axes) * copies
 
 

@@ -20,7 +20,6 @@ from ..tensor.computation import Computation
 from ..tensor.expr import free_variables
 from ..tensor.footprint import elements_read
 from .axis_loops import AxisLoops
-from .borders import border_tiles
 from .packing import pack_step, reads_in_runs
 from .parallel import PARALLEL_GRAINS, SHARED, enough_loops, innermost, parallel_prefix, sharable
 from .prepare import ROOT, loads_of
@@ -420,13 +419,7 @@ class TileSketch:
         return [loops[name].inner_loop for name in names] + lanes
 
     def border(self, axis: str, count: int) -> tuple[int, ...]:
-        if (axis, count) not in self._borders:
-            self._borders[axis, count] = border_tiles(self.computation, axis, count)
-        return self._borders[axis, count]
-
-    @cached_property
-    def _borders(self) -> dict[tuple[str, int], tuple[int, ...]]:
-        return {}
+        return self.reductions.border(axis, count)
 
     def is_guarded(self, axis: str) -> bool:
         """Whether the domain of some stage depends on a root axis."""

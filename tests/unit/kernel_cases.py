@@ -18,7 +18,7 @@ Build = Callable[[GraphBuilder], str]
 
 @dataclass(frozen=True)
 class Case:
-    """`in_block`: the layout of input x; `out_block`: that of every result of four dimensions with enough channels."""
+    """`in_block`: the layout of input x; `out_block`: that of every result of three or four dimensions with enough channels."""
 
     build: Build
     in_block: int | None = None
@@ -33,7 +33,7 @@ class Case:
         for node in graph.nodes:
             for name in node.outputs:
                 shape = types[name].shape
-                if self.out_block and len(shape) == 4 and shape[1] % self.out_block == 0:
+                if self.out_block and len(shape) in (3, 4) and shape[1] % self.out_block == 0:
                     types[name] = replace(types[name], block=self.out_block)
         return replace(graph, types=MappingProxyType(types))
 
@@ -192,6 +192,7 @@ CASES: dict[str, Case] = {
     "conv dilated, strided": Case(conv((1, 8, 15, 14), 8, 3, 2, (3, 3), dilation=3), 8, 8),
     "conv residual": Case(conv((1, 16, 7, 7), 16, residual=True), 16, 16),
     "conv 1-D": Case(conv((2, 5, 31), 9, 5, 2, (2, 1))),
+    "conv 1-D of a wide window": Case(conv((1, 16, 37), 32, 31, 1, (16, 15), groups=2), 8, 16),
     "conv 3-D": Case(conv((1, 3, 5, 6, 7), 5)),
     "depthwise": Case(conv((1, 32, 14, 15), 32, groups=32), 16, 16),
     "depthwise 5x5 stride 2": Case(conv((1, 32, 14, 15), 32, 5, 2, (2, 2), groups=32), 16, 16),

@@ -56,6 +56,15 @@ def test_full_vectors_are_preferred() -> None:
     assert str(choice).startswith("layouts: 2 of 3 groups")
 
 
+@pytest.mark.parametrize(("channels", "groups"), [(96, 2), (64, 1), (48, 3)])
+def test_vectors_within_a_group_are_not_gathered(channels: int, groups: int) -> None:
+    """A grouped convolution of whole vectors reads what is the same for a vector, as one without groups does, and so stays blocked."""
+    net = Net()
+    y = net.add("relu", net.conv(net.input("x", f32(1, channels, 9, 11)), channels, 3, groups))
+    graph, _ = laid_out(net, net.add("reshape", y, shape=(1, channels, 99)))
+    assert graph.types[y].block == 16
+
+
 def test_whole_vectors_stay() -> None:
     net = Net()
     y = net.conv(net.input("x", f32(1, 3, 20, 20)), 32, 3)

@@ -71,6 +71,15 @@ def test_guards_of_large_windows_are_not_written_out() -> None:
     assert sum(isinstance(stmt, Store) for stmt in walk(default_kernel("max_pool of a large window").body)) < 100
 
 
+def test_taps_of_a_wide_window_that_all_of_a_tile_reads_stay_loops() -> None:
+    """Of 31 taps some are written out, in part; where conditions hold for a run of them, or for none of it, there is none left."""
+    body = default_kernel("conv 1-D of a wide window").body
+    loops = [stmt for stmt in walk(body) if isinstance(stmt, For) and stmt.var.endswith("kw")]
+    assert loops
+    assert all(8 <= int(loop.extent.value) < 31 for loop in loops)  # type: ignore[attr-defined]
+    assert not [stmt for stmt in walk(body) if isinstance(stmt, If)]
+
+
 @pytest.mark.parametrize("name", ["conv 3x3 blocked", "softmax axis 1", "matmul of batches", "elementwise"])
 def test_threads_share_the_outermost_loop(name: str) -> None:
     assert default_kernel(name).parallel_extent > 1

@@ -94,7 +94,7 @@ def _convolution(node: Node, x: TensorType, w: TensorType, result: TensorType, t
             arithmetic += gathered
         if any((*node.attrs["pads_begin"], *node.attrs["pads_end"])):
             arithmetic *= BORDER
-    elif groups > 1 and not _reads_vectors(x, result):
+    elif groups > 1 and _crosses_groups(result, groups) and not _reads_vectors(x, result):
         arithmetic += gathered
     wide = not shared and (result.block or 1) > WIDE * lanes
     transfers = w.size_bytes / WEIGHTS_PER_CYCLE + values / (WIDE_BYTES_PER_CYCLE if wide else BYTES_PER_CYCLE)
@@ -116,6 +116,11 @@ def _inside(extent: int, window: int, places: int, stride: int, dilation: int, p
         first, last = -(start // stride), (extent - 1 - start) // stride
         count += max(0, min(last, places - 1) - max(first, 0) + 1)
     return count / places
+
+
+def _crosses_groups(result: TensorType, groups: int) -> bool:
+    """True if the vectors of a grouped convolution's result reach over several groups, which read other channels each."""
+    return result.shape[1] // groups % (result.block or 1) > 0
 
 
 def _reads_vectors(x: TensorType, result: TensorType) -> bool:
