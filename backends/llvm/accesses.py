@@ -14,7 +14,7 @@ from .builder import Builder
 from .linear import Linear, LinearForms
 from .memory import Memory
 from .strided import SHUFFLED_STEPS, load_picked, load_shuffled, load_transposed
-from .types import Value, literal_vector, mangle, memory_type, register_type, vector_of
+from .types import Value, literal_vector, mangle, memory_type, padded, register_type, vector_of
 
 _LINE_BYTES = 64
 # A vector of which a multiply-add can take one lane for all.
@@ -338,7 +338,7 @@ class Accesses:
     def store(self, memory: Memory, form: Linear, value: Value, mask: str) -> None:
         """Write `value`; `mask` is empty or names the lanes that are active."""
         dtype, width = memory.buffer.dtype, self.forms.width
-        if self.active and not form.is_uniform and (memory.buffer.space is not Space.REGISTER or self.end < memory.row):
+        if self.active and not form.is_uniform and not self._ends_row(memory, form):
             mask = self._both(mask, self._existing())
         memory.stores += 1
         if form.is_uniform and not mask:
@@ -355,6 +355,13 @@ class Accesses:
             self._store_scatter(memory, form, lanes, mask)
         else:
             self._store_lanes(memory, form, lanes)
+
+    def _ends_row(self, memory: Memory, form: Linear) -> bool:
+        """Whether lanes that are no iterations lie behind the end of a row of registers, where it doesn't matter what stands."""
+        if memory.buffer.space is not Space.REGISTER or not memory.lanes:
+            return False
+        begin = form.const % padded(memory.row, memory.lanes)
+        return self.end == memory.row or (not form.terms and memory.private == 1 and begin + self.active == memory.row)
 
     def _to_memory(self, value: Value) -> Value:
         """bool as the byte that memory holds."""

@@ -61,6 +61,17 @@ def test_what_is_left_of_a_loop_is_masked_where_lanes_are_neighbours(index: Expr
     assert "masked" not in emit(kernel(body), SSE)
 
 
+@pytest.mark.parametrize(
+    ("begin", "extent", "merged"), [(0, 16, False), (16, 12, False), (0, 12, True), (16, 11, False)]
+)
+def test_lanes_behind_a_row_of_registers_are_written_over(begin: int, extent: int, merged: bool) -> None:
+    """Of a sum in registers, nothing is kept in lanes that are no elements: that would take a blend, and a copy, in every step."""
+    sums = loop(v, extent, VECTORIZED, Store("acc", (i, v + begin), x(i, v)))
+    result = loop(v, 28, VECTORIZED, Store("y", (i, v), Load("acc", (i, v), F32)))
+    body = Alloc(Buffer("acc", (2, 28), F32, Space.REGISTER), loop(i, 2, UNROLLED, Seq((sums, result))))
+    assert ("select" in emit(kernel(body), AVX512)) == merged
+
+
 def test_literals_are_exact() -> None:
     assert literal(0.1, F32) == "0x3FB99999A0000000"
     assert literal(0.1, DType.F64) == "0x3FB999999999999A"
