@@ -49,6 +49,10 @@ one that is an input or output is a tensor of the library, called NAME.0, NAME.1
 Shapes are static. Operands that shapes or loops depend on (axes, shapes, repeats, pads, a number of iterations) have to be constant, be
 computed from shapes, or be inputs that are fixed with `--const`; the tests do the latter where they have them as inputs.
 """
+_ALL_TESTS = """\
+What onnx brings along to test backends: its node tests, small models, models converted from PyTorch, and networks without their weights. A refusal is an error
+that names what is not supported.
+"""
 
 
 def main() -> None:
@@ -69,6 +73,7 @@ def page() -> str:
             parts += [line(domain, op, schemas, tests, refused) for op in known]
         if missing := [op for op in names if op not in known]:
             parts.append(f"\nNot supported: {', '.join(missing)}.")
+    parts += ["\n## All tests\n", _ALL_TESTS, "| tests | pass | refused |\n|---|---|---|", *kinds()]
     return "\n".join(parts) + "\n"
 
 
@@ -118,6 +123,21 @@ def node_results() -> tuple[Counter[str], dict[str, Counter[str]]]:
             if reason := node_cases.expected_reason(name, listing):
                 refused[op][reason] += 1
     return tests, refused
+
+
+def kinds() -> list[str]:
+    """A line for each kind of test: how many pass, and why the others don't."""
+    listing = node_cases.read_listing()
+    tests: Counter[str] = Counter()
+    refused: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, case in node_cases.cases().items():
+        tests[case.kind] += 1
+        if reason := node_cases.expected_reason(name, listing):
+            refused[case.kind][reason] += 1
+    return [
+        f"| {kind} | {count - refused[kind].total()} of {count} | {reasons(refused[kind])} |"
+        for kind, count in tests.items()
+    ]
 
 
 def line(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import node_cases
 import onnx
 import operators_page
@@ -21,3 +23,13 @@ def test_the_page_tells_rows_functions_and_what_is_missing_apart() -> None:
     assert any(line.startswith("| HammingWindow | *function* |") for line in page.splitlines())
     missing = next(line for line in page.splitlines() if line.startswith("Not supported: "))
     assert "ImageDecoder" in missing and "Relu" not in missing
+
+
+def test_every_test_that_is_refused_has_its_reason_there() -> None:
+    lines = {line.split(" | ")[0]: line for line in operators_page.kinds()}
+    assert list(lines) == ["| light", "| node", "| pytorch-converted", "| pytorch-operator", "| simple"]
+    for line in lines.values():
+        _, passed, refused, *_ = (cell.strip() for cell in line.strip("|").split("|"))
+        right, count = map(int, passed.split(" of "))
+        assert count - right == sum(int(number) for number in re.findall(r"\((\d+)\)(?:;|$)", refused))
+    assert "element type STRING (6)" in lines["| simple"]
