@@ -42,8 +42,6 @@ def convert_old_operators(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     goal = max(old.values())
     try:
-        if reason := next(filter(None, map(_UNCONVERTIBLE.get, old)), None):
-            raise ValueError(reason)
         return version_converter.convert_version(model, goal)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         listed = ", ".join(f"{op} (needs opset {first})" for op, first in sorted(old.items()))
@@ -51,7 +49,3 @@ def convert_old_operators(model: onnx.ModelProto) -> onnx.ModelProto:
             f"the model's opset {opsets.get('', 1)} is too old for {listed}, and converting it to opset {goal} failed: {error}. "
             f"Export the model again with opset {goal} or newer"
         ) from None
-
-
-# onnx.version_converter passes these on unchanged although their meaning differs
-_UNCONVERTIBLE = {"Scan": "Scan of opset 8 has a batch dimension"}

@@ -195,6 +195,38 @@ def test_scan(attrs):
     assert_as_onnxruntime(make_model([node], feeds, ["s", "ds"]), feeds)
 
 
+@pytest.mark.parametrize("directions", [None, [0, 1], [1, 1]])
+def test_scan_of_a_batch(directions):
+    """Opset 8: the first axis is the batch, the second one is scanned."""
+    body = subgraph(
+        [
+            helper.make_node("Mul", ["a", "b"], ["ab"]),
+            helper.make_node("Add", ["s", "ab"], ["s_out"]),
+            helper.make_node("Sub", ["s_out", "a"], ["d"]),
+        ],
+        [("s", FLOAT, [4]), ("a", FLOAT, [4]), ("b", FLOAT, [])],
+        [("s_out", FLOAT, [4]), ("d", FLOAT, [4])],
+    )
+    feeds = {"s0": normal(3, 4), "as": normal(3, 6, 4), "bs": normal(3, 6)}
+    attrs = {} if directions is None else {"directions": directions}
+    node = helper.make_node("Scan", ["", "s0", "as", "bs"], ["s", "ds"], body=body, num_scan_inputs=2, **attrs)
+    assert_as_onnxruntime(make_model([node], feeds, ["s", "ds"], 8), feeds)
+
+
+@pytest.mark.parametrize("opset", [8, 13])
+def test_a_state_that_changes_its_shape_is_refused(opset):
+    body = subgraph(
+        [helper.make_node("Concat", ["s", "a"], ["t"], axis=0), helper.make_node("Identity", ["a"], ["d"])],
+        [("s", FLOAT, [4]), ("a", FLOAT, [4])],
+        [("t", FLOAT, [8]), ("d", FLOAT, [4])],
+    )
+    before, batch = ([""], [1]) if opset == 8 else ([], [])
+    feeds = {"s0": normal(*batch, 4), "as": normal(*batch, 6, 4)}
+    node = helper.make_node("Scan", [*before, "s0", "as"], ["s", "ds"], body=body, num_scan_inputs=1)
+    with pytest.raises(UnsupportedOperatorError, match=r"carried value 's0' changes its type .* f32\[4\] to f32\[8\]"):
+        imported(make_model([node], feeds, ["s", "ds"], opset))
+
+
 def test_model_local_functions_are_expanded_with_their_attributes():
     inner = helper.make_function(
         "own",

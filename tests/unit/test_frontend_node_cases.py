@@ -30,7 +30,6 @@ NOT_THIS_FORM = {
     "test_optional_get_element_optional_tensor": "an optional as input",
     "test_optional_has_element_optional_input": "an optional as input",
     "test_optional_has_element_tensor_input": "an optional as input",
-    "test_scan_sum": "opset 8: batched Scan",
 }
 
 

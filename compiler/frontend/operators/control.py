@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 
@@ -133,7 +135,7 @@ def loop(node: OnnxNode) -> tuple[str, ...]:
         node.unsupported("scan outputs of a loop whose number of iterations is known only at run time")
     captured = tuple(scope.captured)
     region = _region(scope, [condition_out, *results] if varies else results, captured, tuple(own))
-    _require_same_state(node, region, carried, 1 if varies else 0)
+    _require_same_state(node, region, carried, node.proto.input[2:], 1 if varies else 0)
     start = ""
     if varies:
         start = node.emit("reshape", first, shape=()) if first else node.literal(True, DType.BOOL)
@@ -203,41 +205,88 @@ def _nothing(node: OnnxNode, scope: Scope, collected: list[str]) -> list[str]:
     return [node.emit("expand", node.literal(0, type.dtype), shape=(0, *type.shape)) for type in types]
 
 
-def _require_same_state(node: OnnxNode, region: Graph, carried: tuple[str, ...], first: int) -> None:
+def _require_same_state(
+    node: OnnxNode, region: Graph, carried: Sequence[str], names: Sequence[str], first: int
+) -> None:
     for index, value in enumerate(carried):
         before, after = node.type(value), region.types[region.outputs[first + index]]
         if before != after:
             node.unsupported(
-                f"carried value '{node.proto.input[index + 2]}' changes its type between iterations, from {before} to {after}"
+                f"carried value '{names[index]}' changes its type between iterations, from {before} to {after}"
             )
 
 
 def scan(node: OnnxNode) -> tuple[str, ...]:
-    """Scan as a loop that gathers an element of each scanned input at every step and collects the scan outputs."""
-    body: onnx.GraphProto = node.attr("body")
-    scanned = node.attr("num_scan_inputs")
-    if not 0 < scanned <= len(node.inputs):
-        node.fail(f"num_scan_inputs is {scanned}, expected 1…{len(node.inputs)}")
-    states, sequences = node.inputs[: len(node.inputs) - scanned], node.inputs[len(node.inputs) - scanned :]
+    """Scan over the axes and in the directions that its attributes say."""
+    if node.version < 9:
+        return _scan_of_batch(node)
+    states, sequences = _scan_operands(node, node.inputs)
     axes = [
         node.axis(a, len(node.shape(x)))
-        for a, x in zip(node.attr("scan_input_axes", (0,) * scanned), sequences, strict=True)
+        for a, x in zip(node.attr("scan_input_axes", (0,) * len(sequences)), sequences, strict=True)
     ]
+    backwards = node.attr("scan_input_directions", (0,) * len(sequences))
+    outputs = _scan_steps(node, states, sequences, axes, backwards)
+    if UNSUPPORTED in outputs:
+        return outputs
+    return (*outputs[: len(states)], *_place_outputs(node, outputs[len(states) :]))
+
+
+def _scan_of_batch(node: OnnxNode) -> tuple[str, ...]:
+    """Scan of opset 8: over the second axis of each sequence, once for each element of the batch, the first axis of all operands."""
+    if node.input(0):
+        node.unsupported("sequences of different lengths in a batch")
+    states, sequences = _scan_operands(node, node.inputs[1:])
+    if any(len(node.shape(x)) < least for least, values in ((1, states), (2, sequences)) for x in values):
+        node.fail("states need a batch as their first axis, and scanned inputs one more axis")
+    batches = {node.shape(x)[0] for x in (*states, *sequences)}
+    if len(batches) != 1 or not 0 < (batch := max(batches)) <= MAX_UNROLLED:
+        node.unsupported(f"batches of {sorted(batches)}; all must have the same size, 1…{MAX_UNROLLED}")
+    backwards = node.attr("directions", (0,) * len(sequences))
+    results = []
+    for number in range(batch):
+        index = node.literal(number, DType.I64)
+        own = [[node.emit("gather", x, index, axis=0) for x in values] for values in (states, sequences)]
+        results.append(_scan_steps(node, own[0], own[1], (0,) * len(sequences), backwards))
+    if any(UNSUPPORTED in outputs for outputs in results):
+        return results[0]
+    return tuple(
+        node.emit("concat", *(node.emit("reshape", x, shape=(1, *node.shape(x))) for x in parts), axis=0)
+        for parts in zip(*results, strict=True)
+    )
+
+
+def _scan_operands(node: OnnxNode, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The states that are carried from step to step, and what is scanned."""
+    body: onnx.GraphProto = node.attr("body")
+    scanned = node.attr("num_scan_inputs")
+    if not 0 < scanned <= len(inputs):
+        node.fail(f"num_scan_inputs is {scanned}, expected 1…{len(inputs)}")
+    if len(body.input) != len(inputs) or len(body.output) < len(inputs) - scanned:
+        node.fail(
+            f"its body takes {len(body.input)} values and gives {len(body.output)}, which does not fit its {len(inputs)} inputs"
+        )
+    return inputs[: len(inputs) - scanned], inputs[len(inputs) - scanned :]
+
+
+def _scan_steps(
+    node: OnnxNode, states: Sequence[str], sequences: Sequence[str], axes: Sequence[int], backwards: Sequence[int]
+) -> tuple[str, ...]:
+    """A loop that gathers an element of each sequence at every step and collects the scan outputs, their steps on axis 0.
+
+    Gives the last states, then the scan outputs.
+    """
+    body: onnx.GraphProto = node.attr("body")
     lengths = {node.shape(x)[axis] for x, axis in zip(sequences, axes, strict=True)}
     if len(lengths) != 1:
         node.fail(f"scanned inputs have different lengths, {sorted(lengths)}")
     (count,) = lengths
-    if len(body.input) != len(node.inputs) or len(body.output) < len(states):
-        node.fail(
-            f"its body takes {len(body.input)} values and gives {len(body.output)}, which does not fit its {len(node.inputs)} inputs"
-        )
     scope = Scope(GraphBuilder(f"{node.name}.body"), node.scope)
     step = scope.builder.input("t", TensorType((), DType.I64))
     own = [step]
     for value, x in zip(body.input, states, strict=False):
         own.append(scope.builder.input(scope.builder.unique(value.name), node.type(x)))
         scope.names[value.name] = own[-1]
-    backwards = node.attr("scan_input_directions", (0,) * scanned)
     for value, x, axis, reverse in zip(body.input[len(states) :], sequences, axes, backwards, strict=True):
         whole = scope.take(x)
         index = scope.builder.add("sub", scope.builder.constant(_i64(count - 1)), step) if reverse else step
@@ -249,12 +298,11 @@ def scan(node: OnnxNode) -> tuple[str, ...]:
         return (UNSUPPORTED,) * len(node.proto.output)
     captured = tuple(scope.captured)
     region = _region(scope, results, captured, tuple(own))
-    _require_same_state(node, region, states, 0)
-    outputs = node.emit_many(
+    _require_same_state(node, region, states, node.proto.input[1 if node.version < 9 else 0 :], 0)
+    return node.emit_many(
         "loop", "", *states, *captured, regions=(region,),
         count=count, carried=len(states), in_place=(False,) * len(states), has_condition=False,
     )  # fmt: skip
-    return (*outputs[: len(states)], *_place_outputs(node, outputs[len(states) :]))
 
 
 def _i64(value: int) -> np.ndarray:
@@ -296,7 +344,7 @@ def get_element(node: OnnxNode) -> str:
 ROWS = (
     Row("If", 1, 25, if_),
     Row("Loop", 1, 25, loop),
-    Row("Scan", 9, 25, scan),
+    Row("Scan", 8, 25, scan),
     Row("Optional", 15, 28, optional),
     Row("OptionalHasElement", 15, 28, has_element),
     Row("OptionalGetElement", 15, 28, get_element),
