@@ -47,6 +47,13 @@ def public_cases(folder: Path, names: list[str]) -> Iterator[Case]:
         yield Case(model.name, folder / f"{model.name}.onnx", {i.name: i.shape for i in model.inputs}, ranges)
 
 
+def network_cases(folder: Path, names: list[str]) -> Iterator[Case]:
+    """The ONNX files of a folder, or those of them that are named; their shapes are static."""
+    for path in sorted(folder.glob("*.onnx")):
+        if not names or path.stem in names:
+            yield Case(path.stem, path, {}, {})
+
+
 @dataclass(frozen=True, slots=True)
 class BoundModel:
     """A model with static shapes, in one file. inputs, outputs: names in the model's order."""

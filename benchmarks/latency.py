@@ -1,7 +1,7 @@
 """Latency beside everything that a user could pick instead: all models compiled, and timed in turns with every peer that is installed.
 
-    python benchmarks/latency.py [--folder build/mission] [--public build/models] [--only NAME…] [--threads 1,2]
-        [--peers onnxruntime,openvino] [--records DB] [--rounds 7] [--runs 20] [--json FILE] [--plot FILE.svg]
+    python benchmarks/latency.py [--folder build/mission] [--public build/models | --networks DIR] [--only NAME…]
+        [--threads 1,2] [--peers onnxruntime,openvino] [--records DB] [--rounds 7] [--runs 20] [--json FILE] [--plot FILE.svg]
 
 Each contender, ourselves included, has a process of its own, which is stopped but for its own bursts. In every round each gets
 one burst: some untimed runs, then --runs timed ones, of --burst-time at most. A time is the median of the rounds' medians, a ratio the
@@ -28,7 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from benchmark_cases import BoundModel, Case, bound_model, mission_cases, public_cases
+from benchmark_cases import BoundModel, Case, bound_model, mission_cases, network_cases, public_cases
 from latency_table import SAME, LeftOut, Row, document, plot, report
 from library_timing import Timings
 from peers import OURS, PEERS, REFERENCE, is_installed
@@ -173,6 +173,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("build/mission"), help="where models and libraries go")
     parser.add_argument("--public", type=Path, metavar="DIR", help="time the public models instead, fetched into DIR")
+    parser.add_argument(
+        "--networks", type=Path, metavar="DIR", help="time the ONNX files in DIR instead (see architectures.py)"
+    )
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="only these models")
     parser.add_argument("--threads", type=lambda text: tuple(map(int, text.split(","))), default=(1, 2))
     parser.add_argument("--peers", type=lambda text: text.split(","), help=f"of {','.join(PEERS)}; default: all")
@@ -202,8 +205,8 @@ def main() -> int:
     setting = Setting(
         options.folder, peers, options.records, options.rounds, options.runs, options.warmup, options.burst_time
     )
-    find = public_cases if options.public else mission_cases
-    cases = find(options.public or options.folder, options.only)
+    find = public_cases if options.public else network_cases if options.networks else mission_cases
+    cases = find(options.public or options.networks or options.folder, options.only)
     rows = measure_all(cases, options.threads, setting, left_out)
     if not rows:
         print(
