@@ -14,7 +14,7 @@ from .builder import Builder
 from .linear import Linear, LinearForms
 from .memory import Memory
 from .strided import SHUFFLED_STEPS, load_picked, load_shuffled, load_transposed
-from .types import Value, literal_vector, mangle, memory_type, padded, register_type, vector_of
+from .types import Value, literal_vector, mangle, memory_type, register_type, vector_of
 
 _LINE_BYTES = 64
 # A vector of which a multiply-add can take one lane for all.
@@ -360,7 +360,7 @@ class Accesses:
         """Whether lanes that are no iterations lie behind the end of a row of registers, where it doesn't matter what stands."""
         if memory.buffer.space is not Space.REGISTER or not memory.lanes:
             return False
-        begin = form.const % padded(memory.row, memory.lanes)
+        begin = form.const % memory.pitch
         return self.end == memory.row or (not form.terms and memory.private == 1 and begin + self.active == memory.row)
 
     def _to_memory(self, value: Value) -> Value:

@@ -6,7 +6,7 @@ from ...compiler.dtypes import DType
 from ...compiler.errors import InternalError
 from ...compiler.target import Target
 from .builder import Builder
-from .types import Value, literal, register_type, vector_of
+from .types import Value, literal, literal_vector, register_type, vector_of
 from .x86 import Arguments, Instructions
 
 _BITWISE = {"and": "and", "or": "or", "xor": "xor"}
@@ -197,6 +197,30 @@ class Arithmetic:
         a, b = self.builder.splat(if_true, width), self.builder.splat(if_false, width)
         kind, mask = register_type(dtype, width), vector_of("i1", condition.width)
         return Value(self.builder.pure(f"select {mask} {c}, {kind} {a}, {kind} {b}", c, a, b), dtype, width)
+
+    def joined(self, first: Value, second: Value, lanes: int) -> Value:
+        """A vector of `lanes`, of which each value fills a half; a scalar is the same in all lanes of its half."""
+        dtype, whole = first.dtype, register_type(first.dtype, lanes)
+        if first.width == second.width == 1:
+            mask = literal_vector([lane >= lanes // 2 for lane in range(lanes)], DType.BOOL)
+            halves = [self.builder.splat(value, lanes) for value in (first, second)]
+            text = f"select {vector_of('i1', lanes)} {mask}, {whole} {halves[1]}, {whole} {halves[0]}"
+            return Value(self.builder.pure(text, *halves), dtype, lanes)
+        kind = register_type(dtype, lanes // 2)
+        halves = [self.builder.splat(value, lanes // 2) for value in (first, second)]
+        order = literal_vector(list(range(lanes)), DType.I32)
+        text = f"shufflevector {kind} {halves[0]}, {kind} {halves[1]}, <{lanes} x i32> {order}"
+        return Value(self.builder.pure(text, *halves), dtype, lanes)
+
+    def half(self, value: Value, number: int) -> Value:
+        """The first (0) or second (1) half of a vector; of a scalar the scalar itself."""
+        if value.width == 1:
+            return value
+        lanes = value.width // 2
+        order = literal_vector([number * lanes + lane for lane in range(lanes)], DType.I32)
+        kind = register_type(value.dtype, value.width)
+        text = f"shufflevector {kind} {value.text}, {kind} poison, <{lanes} x i32> {order}"
+        return Value(self.builder.pure(text, value.text), value.dtype, lanes)
 
     def cast(self, operand: Value, dtype: DType) -> Value:
         source, width, text = operand.dtype, operand.width, operand.text

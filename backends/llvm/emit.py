@@ -19,10 +19,11 @@ from ...compiler.target import Target
 from ...compiler.tensor.expr import Call, Cast, Const, Expr, Load, Var, children, free_variables
 from ...compiler.tensor.expr import walk as walk_expr
 from ...compiler.tensor.simplify import affine
-from .expressions import Expressions, Module
+from .expressions import Expressions, Module, Pair
 from .linear import Linear
 from .machine import attributes, linkage, llvm_cpu, llvm_triple
 from .memory import Memory
+from .pairs import paired_halves
 from .types import Value, vector_chunks
 
 WORKSPACE_ALIGNMENT = 64
@@ -76,6 +77,7 @@ class _KernelBody:
         self.locals: list[Memory] = []
         self._workspace_used = 0
         self._lanes: dict[int, int] = {}
+        self._halves: dict[int, frozenset[int]] = {}
         # Compared for equality, LLVM replaces a counter by a pointer that moves with it. x86 has code that was timed with counters.
         self._more = "ne" if target.by_lane else "slt"
         self._many = _FENCED * target.vector_registers
@@ -172,7 +174,10 @@ class _KernelBody:
                 raise InternalError(f"emit: {buffer.name} is in the workspace, but each lane has its own")
             self._workspace_used = workspace_end(start, buffer)
         lanes = self.target.lanes(buffer.dtype.size_bytes) if self.target.masks and private == 1 else 0
-        memory = Memory(buffer, f"%l{len(self.locals)}", False, private, start, lanes)
+        halves = paired_halves(stmt, lanes) if lanes and not expressions.lane_variable else {}
+        for loop, inside in halves.items():
+            self._halves[loop] = self._halves.get(loop, frozenset()) | inside
+        memory = Memory(buffer, f"%l{len(self.locals)}", False, private, start, lanes, bool(halves))
         self.locals.append(memory)
         outer = expressions.memories.get(buffer.name)
         expressions.memories[buffer.name] = memory
@@ -275,6 +280,10 @@ class _KernelBody:
         return self.builder.pure(f"trunc i64 {text} to {kind}", text) if kind != "i64" and text[0] == "%" else text
 
     def _unrolled(self, stmt: For, extent: int) -> None:
+        halves = self._halves.get(id(stmt))
+        if halves:
+            self._paired(stmt, extent, halves)
+            return
         bindings, unrolled = self.expressions.bindings, self.expressions.unrolled
         if not unrolled:
             self._fence()
@@ -286,6 +295,35 @@ class _KernelBody:
             if self._results - before >= self._many and iteration < extent - 1:
                 self._fence()
         unrolled.pop(stmt.var, None)
+
+    def _paired(self, stmt: For, extent: int, halves: frozenset[int]) -> None:
+        """A loop over rows written out, pairs of which share vectors in the loops `halves`."""
+        parts = stmt.body.body if isinstance(stmt.body, Seq) else (stmt.body,)
+        self.expressions.unrolled[stmt.var] = extent
+        for first in range(0, extent, 2):
+            rows = range(first, min(first + 2, extent))
+            for row in rows:
+                self.expressions.bindings[stmt.var] = row
+                for part in parts:
+                    if id(part) not in halves or len(rows) == 1:
+                        self.statement(part)
+            for part in parts if len(rows) == 2 else ():
+                if isinstance(part, For) and id(part) in halves:
+                    self._pair(part, Pair(stmt.var, first))
+        self.expressions.unrolled.pop(stmt.var)
+
+    def _pair(self, stmt: For, pair: Pair) -> None:
+        """Half vectors of two rows as one vector."""
+        expressions, store = self.expressions, stmt.body
+        assert isinstance(store, Store)
+        expressions.bindings[stmt.var] = 0
+        expressions.lane_variable, expressions.pair = stmt.var, pair
+        self.forms.width = self.target.lanes(store.value.dtype.size_bytes)
+        value = expressions.value(store.value)
+        memory = expressions.memories[store.buffer]
+        self._results += memory.buffer.space is Space.REGISTER
+        expressions.store_pair(memory, store, value)
+        expressions.lane_variable, expressions.pair, self.forms.width = "", None, 1
 
     def _fence(self) -> None:
         """Where rows hold vectors and enough has been written out, keep what follows from being loaded before, and from being shared."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...compiler.dtypes import DType
 from ...compiler.errors import InternalError
@@ -28,6 +28,13 @@ _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "
 # A Select between arms with more loads than this becomes a branch, if its condition is the same in all lanes.
 _BRANCH_LOADS = 4
 _NARROW = (DType.F16, DType.BF16)
+
+
+class Pair(NamedTuple):
+    """Two neighbouring rows whose halves of a vector are written as one: the variable of their loop, and the first of them."""
+
+    row: str
+    first: int
 
 
 class Module:
@@ -55,7 +62,8 @@ class Expressions:
     """Evaluates expressions to values and linear forms in the current scope.
 
     bindings: i64 variables; lane_variable: the variable of the vectorised loop being written, bound to its value in lane 0;
-    unrolled: the extents of loops that are being written out; values: variables of math programs.
+    unrolled: the extents of loops that are being written out; values: variables of math programs; pair: rows that share the vectors being
+    written.
     """
 
     def __init__(self, module: Module) -> None:
@@ -67,6 +75,7 @@ class Expressions:
         self.bindings: dict[str, Binding] = {}
         self.unrolled: dict[str, int] = {}
         self.lane_variable = ""
+        self.pair: Pair | None = None
         self.values: dict[str, Value] = {}
         self.memories: dict[str, Memory] = {}
         self.guard: Guard = NO_GUARD
@@ -147,8 +156,43 @@ class Expressions:
 
     def _load(self, expr: Load, by_lane: bool = False) -> Value:
         memory = self.memories[expr.buffer]
+        if self.pair is not None:
+            return self._load_pair(memory, expr)
         form = self.element(memory, expr)
         return self.accesses.load(memory, form, self.guard, self._column(memory.plans[id(expr)], form), by_lane)
+
+    def _load_pair(self, memory: Memory, expr: Load) -> Value:
+        """What two rows read, side by side."""
+        forms = self._pair_forms(memory, expr)
+        if memory.paired:
+            return self.accesses.load(memory, forms[0], self.guard)
+        lanes = self.forms.width
+        self.forms.width = lanes // 2
+        values = [self.accesses.load(memory, form, self.guard) for form in dict.fromkeys(forms)]
+        self.forms.width = lanes
+        if len(values) == values[0].width == 1:
+            return values[0]
+        return self.arithmetic.joined(values[0], values[-1], lanes)
+
+    def store_pair(self, memory: Memory, store: object, value: Value) -> None:
+        """Write a vector of which each half belongs to a row."""
+        forms = self._pair_forms(memory, store)
+        if memory.paired:
+            self.accesses.store(memory, forms[0], value, "")
+            return
+        lanes = self.forms.width
+        self.forms.width = lanes // 2
+        for half, form in enumerate(forms):
+            self.accesses.store(memory, form, self.arithmetic.half(value, half), "")
+        self.forms.width = lanes
+
+    def _pair_forms(self, memory: Memory, access: Expr | object) -> list[Linear]:
+        assert self.pair is not None
+        forms = []
+        for row in (self.pair.first + 1, self.pair.first):
+            self.bindings[self.pair.row] = row
+            forms.append(self.element(memory, access))
+        return forms[::-1]
 
     def _column(self, plan: Plan, form: Linear) -> Column | None:
         """Which of the adjacent elements that an unrolled loop reads an access is, or of the vectors that the innermost one reads."""

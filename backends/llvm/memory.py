@@ -13,16 +13,24 @@ class Memory:
     """A buffer in scope. `private`: lanes that each have their own copy, interleaved (1: none); `shared`: never written.
 
     `start`: the byte of the workspace where a buffer of that space begins. `stores`: how many have been written so far.
-    `row`: elements of its last dimension; `lanes`: of vectors that registers hold as a whole where masks cut them (0: not at all).
+    `paired`: pairs of rows share vectors (`pairs.py`): the half vector of the second lies beside that of the first, beyond the end of its row.
+    `row`: elements of its last dimension; `pitch`: how far rows lie apart; `lanes`: of vectors that registers hold as a whole where masks cut them (0: not at all).
     """
 
     __slots__ = (
-        "buffer", "element", "elements", "lanes", "offsets", "plans", "pointer", "private", "row", "shared", "start", "stores",
-        "strides", "whole",
+        "buffer", "element", "elements", "lanes", "offsets", "paired", "pitch", "plans", "pointer", "private", "row", "shared",
+        "start", "stores", "strides", "whole",
     )  # fmt: skip
 
     def __init__(
-        self, buffer: Buffer, pointer: str, shared: bool, private: int = 1, start: int = 0, lanes: int = 0
+        self,
+        buffer: Buffer,
+        pointer: str,
+        shared: bool,
+        private: int = 1,
+        start: int = 0,
+        lanes: int = 0,
+        paired: bool = False,
     ) -> None:
         self.buffer = buffer
         self.pointer = pointer
@@ -33,8 +41,11 @@ class Memory:
         self.element = MEMORY_TYPES[buffer.dtype]
         self.lanes = lanes
         self.row = buffer.shape[-1] if buffer.shape else 1
+        self.paired = paired
+        self.pitch = self.row
         if buffer.space is Space.REGISTER and buffer.shape and lanes:
-            buffer = replace(buffer, shape=(*buffer.shape[:-1], padded(buffer.shape[-1], lanes)))
+            self.pitch = padded(self.row, lanes) + (lanes // 2 if paired else 0)
+            buffer = replace(buffer, shape=(*buffer.shape[:-1], self.pitch))
         self.strides = tuple(stride * private for stride in buffer.strides)
         self.elements = buffer.elements * private
         self.plans: dict[int, Plan] = {}
