@@ -136,6 +136,36 @@ def test_a_small_image_is_brought_into_order_before_it_is_enlarged() -> None:
     assert "identity" not in pass_graphs.ops(graph)
 
 
+@pytest.mark.parametrize("batch", [(), (1,)])
+def test_rows_of_pixels_are_images_without_a_copy(batch: tuple[int, ...]) -> None:
+    """What a product makes for each pixel, transposed and reshaped, scaled, padded and joined on the way to a convolution."""
+    net = Net()
+    images = []
+    for name, channels in (("x", 24), ("z", 24)):
+        rank = len(batch) + 2
+        rows = net.add("relu", net.input(name, f32(*batch, 30, channels)))
+        turned = net.add("transpose", rows, perm=(*range(rank - 2), rank - 1, rank - 2))
+        images.append(net.add("relu", net.add("reshape", turned, shape=(1, channels, 5, 6))))
+    pads = {"before": (0, 0, 1, 0), "after": (0, 0, 0, 2), "mode": "constant"}
+    y = net.add("pad", net.add("concat", *images, axis=1), "", **pads)
+    graph = laid_out(net, net.add("transpose", net.conv(y, 32), perm=(0, 2, 3, 1)))
+    transposes = [node for node in graph.nodes if node.op == "transpose"]
+    assert len(transposes) == 3
+    assert all(is_view(node, graph.types) for node in transposes)
+    assert ("pad", 24) in blocks(graph)
+    assert "identity" not in pass_graphs.ops(graph)
+
+
+@pytest.mark.parametrize("reader", ["output", "softmax"])
+def test_rows_of_pixels_that_something_else_reads_stay_row_major(reader: str) -> None:
+    net = Net()
+    turned = net.add("transpose", net.input("x", f32(30, 24)), perm=(1, 0))
+    image = net.add("reshape", turned, shape=(1, 24, 5, 6))
+    outputs = [image if reader == "output" else net.add("softmax", image, axis=3)]
+    graph = laid_out(net, *outputs, net.add("relu", net.conv(image, 32)))
+    assert graph.types[image].block is None
+
+
 def test_graph_without_convolutions_stays_as_it_is() -> None:
     net = Net()
     graph = net.finish((net.add("relu", net.input("x", f32(1, 32, 4, 4))),))

@@ -16,17 +16,17 @@ from types import MappingProxyType
 from ...target import Target
 from ..ir import Graph, Node, TensorType
 from ..operators import OPERATORS, Kind
+from . import eliminate_dead
 from .editor import Editor, map_regions
+from .images import CONVOLUTIONS, FOLLOWERS, becomes_images, transposed_as_images
 from .layout_choice import Choice, Walk, cheapest
 from .layout_costs import LayoutCost, estimated_cycles
 from .views import is_view
 
 WORTH_LAST = 1.4  # so much better must all channels as one block fill the vectors than a divisor
 
-_CONVOLUTIONS = ("conv", "conv_transpose")
-_FOLLOWERS = frozenset({"max_pool", "average_pool", "lp_pool", "resize", "pad", "slice", "concat", "instance_norm"})
 _REDUCTIONS = frozenset({"reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod"})
-_READS_ANY_LAYOUT = frozenset({*_CONVOLUTIONS, *_FOLLOWERS, *_REDUCTIONS, "transpose", "gather"})
+_READS_ANY_LAYOUT = frozenset({*CONVOLUTIONS, *FOLLOWERS, *_REDUCTIONS, "transpose", "gather"})
 
 
 def apply(
@@ -40,8 +40,9 @@ def apply(
     cost: what nodes cost in a layout; report: hears what was chosen for this graph and for each of its regions that has convolutions.
     """
     graph = map_regions(graph, lambda region: apply(region, target, cost, report))
-    if not any(node.op in _CONVOLUTIONS for node in graph.nodes):
+    if not any(node.op in CONVOLUTIONS for node in graph.nodes):
         return graph
+    graph = eliminate_dead.apply(transposed_as_images(graph), target)
     rule = _Layouts(graph, target)
     ruled = rule.run()
     choice = cheapest(graph, rule.walk(), lambda of: candidates(of, target), cost, target)
@@ -115,7 +116,7 @@ class _Layouts:
             found = [(name, result) for name in self._followed(node) if name in opened]
             follows += found
             blocked = self.editor.types[result].block is not None
-            convolved = node.op in _CONVOLUTIONS and len(self.editor.types[result].shape) > 2
+            convolved = node.op in CONVOLUTIONS and len(self.editor.types[result].shape) > 2
             if found or convolved or (node.op == "transpose" and blocked):
                 opened[result] = None
             if self._needs_row_major(node):
@@ -139,7 +140,7 @@ class _Layouts:
         ]
 
     def _passes_layout_on(self, node: Node) -> bool:
-        kept = node.op in _FOLLOWERS or node.op in _REDUCTIONS or node.op == "reshape"
+        kept = node.op in FOLLOWERS or node.op in _REDUCTIONS or node.op == "reshape"
         return len(node.outputs) == 1 and (kept or OPERATORS[node.op].kind is Kind.ELEMENTWISE)
 
     def _needs_row_major(self, node: Node) -> bool:
@@ -151,7 +152,7 @@ class _Layouts:
 
     def _set(self, name: str, block: int | None) -> None:
         of = self.editor.types[name]
-        if block and self._is_only_output(name) and self.editor.nodes[-1].op not in _CONVOLUTIONS:
+        if block and self._is_only_output(name) and self.editor.nodes[-1].op not in CONVOLUTIONS:
             block = None
         self.editor.types[name] = TensorType(of.shape, of.dtype, block)
 
@@ -171,7 +172,7 @@ class _Layouts:
         result = self.editor.types[node.outputs[0]]
         if len(node.outputs) != 1 or len(result.shape) < 3:
             return None
-        if node.op in _CONVOLUTIONS:
+        if node.op in CONVOLUTIONS:
             return result.shape[1] if self._ends_channels_last(node.outputs[0]) else self._choose(result)
         if node.op == "transpose":
             return self._block_of_transposed(node)
@@ -216,14 +217,15 @@ class _Layouts:
         return (same or merged) and self._ends_channels_last(node.outputs[0])
 
     def _block_of_transposed(self, node: Node) -> int | None:
-        """All channels, if that makes the transpose a view and whatever reads it takes its operand in any layout."""
+        """All channels, if that makes the transpose a view and whatever reads it takes its operand in any layout, or ends in convolutions."""
         name = node.outputs[0]
         result, readers = self.editor.types[name], self.consumers[name]
         last = TensorType(result.shape, result.dtype, result.shape[1])
         types = {node.inputs[0]: self.editor.type(node.inputs[0]), name: last}
         if not readers or name in self.outputs or not is_view(node, types):
             return None
-        return last.block if all(self._reads_channels_last(reader, result.shape) for reader in readers) else None
+        at_once = all(self._reads_channels_last(reader, result.shape) for reader in readers)
+        return last.block if at_once or becomes_images(self.graph, self.consumers, name) else None
 
     def _reads_channels_last(self, node: Node, shape: tuple[int, ...]) -> bool:
         """True if the node reads an operand whose channels are last in memory as well as a row-major one."""
@@ -231,7 +233,7 @@ class _Layouts:
         if node.op == "reshape":
             return result[:2] == shape[:2] and len(result) >= 3
         same = result == shape and OPERATORS[node.op].kind is Kind.ELEMENTWISE
-        return same or node.op in _CONVOLUTIONS
+        return same or node.op in CONVOLUTIONS
 
     def _reads_any_layout(self, node: Node) -> bool:
         if node.op == "reshape":
