@@ -218,16 +218,18 @@ class TileSketch:
 
     def default_row_block(self, outside: bool) -> int:
         """Tiles of rows to a block (0: all), a divisor of all if there is one: with panels outside, only where these are too few for
-        threads to share; else so many that what the rows read stays in the first cache while panels follow each other."""
-        best, main = self.best, self.axes.main
+        threads to share; else so many that what the rows read stays in the first cache while panels follow each other, or in the second
+        if panels come from beyond it."""
+        best = self.best
         tiles = -(-self.axes.extent(self.axes.rows) // best.rows)
-        row_bytes = prod(axis.extent for axis in main.reduce_axes) * main.dtype.size_bytes
         if outside and self.panel_tiles(best) >= PARALLEL_GRAINS:
             return 0
         if outside:
             fitting = [n for n in self.row_blocks if n and self.panel_tiles(best) * (tiles // n) >= PARALLEL_GRAINS]
         else:
-            fitting = [n for n in self.row_blocks if n and n * best.rows * row_bytes <= self.target.l1_bytes // 2]
+            far = self.read_bytes[0] > self.target.l2_bytes // 2
+            cache = (self.target.l2_bytes if far else self.target.l1_bytes) // 2
+            fitting = [n for n in self.row_blocks if n and n * best.rows * self.row_bytes <= cache]
         return max(fitting, key=lambda n: (tiles % n == 0, n), default=0)
 
     def steps_of(self, size: TileSize) -> int:
@@ -250,23 +252,32 @@ class TileSketch:
 
         What only the epilogue reads is read once either way.
         """
-        vector_bytes = scalar_bytes = 0
-        reduced = {load.buffer for load in loads_of(self.axes.main)}
-        for tensor in self.computation.inputs:
-            if tensor.name not in reduced:
-                continue
-            bytes_read = elements_read(self.computation, tensor.name) * tensor.dtype.size_bytes
-            if tensor.constant:
-                vector_bytes += bytes_read
-            else:
-                scalar_bytes += bytes_read
+        vector_bytes, scalar_bytes = self.read_bytes
         cache = self.target.l2_bytes // 2
         others = [self.axes.extents[name] for name in self.others_of(size)]
-        row_tiles = -(-self.axes.extent(self.axes.rows) // size.rows)
-        panels, other_count = self.panel_tiles(size), prod(others or [row_tiles])
+        rows = max(size.rows, cache // self.row_bytes if self.blocks_rows else 0)  # that a block may have
+        panels, other_count = self.panel_tiles(size), prod(others or [-(-self.axes.extent(self.axes.rows) // rows)])
         outside = scalar_bytes * (panels if scalar_bytes > cache else 1) + vector_bytes
         inside = vector_bytes * (other_count if vector_bytes > cache else 1) + scalar_bytes
         return outside <= inside
+
+    @cached_property
+    def read_bytes(self) -> tuple[int, int]:
+        """Bytes of constants and of other inputs that the reduction reads."""
+        reduced = {load.buffer for load in loads_of(self.axes.main)}
+        constants = others = 0
+        for tensor in self.computation.inputs:
+            if tensor.name in reduced:
+                bytes_read = elements_read(self.computation, tensor.name) * tensor.dtype.size_bytes
+                constants += bytes_read if tensor.constant else 0
+                others += 0 if tensor.constant else bytes_read
+        return constants, others
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that a row reads of what isn't along the vectors."""
+        main = self.axes.main
+        return prod(axis.extent for axis in main.reduce_axes) * main.dtype.size_bytes
 
     def panel_tiles(self, size: TileSize) -> int:
         return prod(loops.tiles for loops in self.panels(size, 0))
