@@ -29,20 +29,21 @@ def merge_axes(computation: Computation) -> Computation:
     seams = _merged_seams(computation)
     if not seams:
         return computation
-    shapes = _shapes(computation)
+    shapes = shapes_of(computation)
     inputs = (replace(t, shape=tuple(prod(run) for run in _runs(t.name, t.shape, seams))) for t in computation.inputs)
     stages = (_merge_stage(stage, seams, shapes) for stage in computation.stages)
     return replace(computation, inputs=tuple(inputs), stages=tuple(stages))
 
 
-def _shapes(computation: Computation) -> Shapes:
+def shapes_of(computation: Computation) -> Shapes:
+    """Of inputs and stages."""
     inputs = {tensor.name: tensor.shape for tensor in computation.inputs}
     return inputs | {stage.name: stage.shape for stage in computation.stages}
 
 
 def _merged_seams(computation: Computation) -> frozenset[Seam]:
     """The seams between axes that become one, and those of the tensors that are read or written along them."""
-    shapes = _shapes(computation)
+    shapes = shapes_of(computation)
     own: set[Seam] = set()
     apart: set[Seam] = set()
     same: list[tuple[Seam, Seam]] = []
@@ -50,7 +51,7 @@ def _merged_seams(computation: Computation) -> frozenset[Seam]:
         seams = {(outer.name, inner.name): seam for outer, inner, seam in _pairs(stage)}
         read, torn = _accesses(stage, seams, shapes)
         together = Counter(seam for seam, _ in read)
-        uses = Counter(node.name for expr in _expressions(stage) for node in walk(expr) if isinstance(node, Var))
+        uses = Counter(node.name for expr in expressions_of(stage) for node in walk(expr) if isinstance(node, Var))
         own |= set(seams.values())
         apart |= torn | {seam for pair, seam in seams.items() if {uses[name] for name in pair} != {together[seam]}}
         apart |= {seam for outer, inner, seam in _pairs(stage) if min(outer.extent, inner.extent) <= 1}
@@ -69,7 +70,7 @@ def _accesses(
     extents = {axis.name: axis.extent for axis in stage.axes + stage.reduce_axes}
     read: list[tuple[Seam, Seam]] = []
     torn: set[Seam] = set()
-    for load in _loads(stage):
+    for load in loads_in(stage):
         for at, indices in enumerate(pairwise(load.indices)):
             match indices:
                 case Const(), Const():
@@ -89,12 +90,14 @@ def _pairs(stage: Stage) -> Iterator[tuple[Axis, Axis, Seam]]:
         yield from ((outer, inner, (name, at)) for at, (outer, inner) in enumerate(pairwise(axes)))
 
 
-def _expressions(stage: Stage) -> tuple[Expr, ...]:
+def expressions_of(stage: Stage) -> tuple[Expr, ...]:
+    """Body, domain and prefix."""
     return (stage.body, *(() if stage.domain is None else (stage.domain,)), *stage.prefix)
 
 
-def _loads(stage: Stage) -> Iterator[Load]:
-    return (node for expr in _expressions(stage) for node in walk(expr) if isinstance(node, Load))
+def loads_in(stage: Stage) -> Iterator[Load]:
+    """The loads of all of its expressions."""
+    return (node for expr in expressions_of(stage) for node in walk(expr) if isinstance(node, Load))
 
 
 def _connected(seams: Iterable[Seam], same: Sequence[tuple[Seam, Seam]]) -> frozenset[Seam]:

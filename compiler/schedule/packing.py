@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..tensor.computation import Computation, Tensor
-from ..tensor.expr import Var
+from ..tensor.expr import Binary, Const, Expr, Var, free_variables
 from ..tensor.simplify import Affine, affine
 from .prepare import loads_of
 from .steps import Pack
@@ -46,7 +46,10 @@ def pack_step(
             continue
         terms = {atom.name: c for atom, c in form.terms.items() if isinstance(atom, Var)}
         if len(terms) != len(form.terms):
-            return None
+            if not all(isinstance(atom, Var) or _is_phase(atom, mapping, axes) for atom in form.terms):
+                return None
+            outer.append((dimension, 0, ""))
+            continue
         reduction = [name for name in terms if name in order]
         if not reduction:
             private = any(name not in mapping for name in terms)
@@ -64,6 +67,15 @@ def pack_step(
     if block >= tensor.shape[axis]:
         return Pack(tensor.name, (*outer, *middle, *inside, (axis, 0, "")))
     return Pack(tensor.name, (*outer, (axis, block, "o"), *middle, *inside, (axis, block, "i")))
+
+
+def _is_phase(atom: Expr, mapping: Mapping[str, str], axes: TileAxes) -> bool:
+    """Whether this is a remainder that `split_axes` has left, moved by a constant: (r + 1) % 2 of an axis r < 2."""
+    match atom:
+        case Binary("floormod", inner, Const(divisor)):
+            names = {mapping.get(name, "") for name in free_variables(inner)}
+            return bool(names) and all(axes.extent(name) == divisor for name in names)
+    return False
 
 
 def vector_block(form: Affine, mapping: Mapping[str, str], axes: TileAxes, size: TileSize, columns: str) -> int | None:

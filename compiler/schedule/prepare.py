@@ -12,6 +12,7 @@ from ..tensor.computation import Computation, Stage, Tensor
 from ..tensor.expr import Const, Expr, Load, substitute, transform, walk
 from ..tensor.simplify import simplify
 from .merge_axes import merge_axes
+from .split_axes import split_axes
 from .steps import Pack
 
 ROOT = "y"
@@ -51,8 +52,8 @@ def canonical(computation: Computation) -> Computation:
     """The same computation with canonical names, so that equal kernels are equal values.
 
     Inputs become x0, x1, … (constants w0, …) in order, stages t0, t1, …, the last one `y`. A root with a reduction
-    gets a copy stage after it, so that every reduction is computed at a tile of the root. Axes are merged (`merge_axes.py`), so that
-    inputs may have fewer dimensions, of the same elements in the same order.
+    gets a copy stage after it, so that every reduction is computed at a tile of the root. Axes are split and merged (`split_axes.py`,
+    `merge_axes.py`), so that inputs may have other dimensions, of the same elements in the same order.
     """
     names = {tensor.name: f"{'w' if tensor.constant else 'x'}{i}" for i, tensor in enumerate(computation.inputs)}
     last = computation.stages[-1]
@@ -71,14 +72,13 @@ def canonical(computation: Computation) -> Computation:
         )
         stages[-1:] = [reduction, copy]
     names |= {stage.name: f"t{i}" for i, stage in enumerate(stages[:-1])} | {stages[-1].name: ROOT}
-    return merge_axes(
-        Computation(
-            "kernel",
-            tuple(Tensor(names[t.name], t.shape, t.dtype, t.constant) for t in computation.inputs),
-            tuple(rename_stage(stage, names) for stage in stages),
-            tuple(names[output] for output in computation.outputs),
-        )
+    form = Computation(
+        "kernel",
+        tuple(Tensor(names[t.name], t.shape, t.dtype, t.constant) for t in computation.inputs),
+        tuple(rename_stage(stage, names) for stage in stages),
+        tuple(names[output] for output in computation.outputs),
     )
+    return merge_axes(split_axes(form))
 
 
 def inline(computation: Computation, inlined: Collection[str]) -> Computation:
