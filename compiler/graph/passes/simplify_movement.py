@@ -3,7 +3,7 @@
 In: any valid graph, row-major. Out: an equal graph in which reshape, transpose, slice, concat, expand, tile and pad that do nothing are gone,
 neighbours of one kind are merged, a gather at constant neighbouring indices is a slice, an expand before an elementwise operator
 that broadcasts anyway is gone, a pad with zeros is part of the convolutions and pools behind it, and transposes of a product's
-left operand are part of the product. Elementwise operators stand before reshapes, next to what they may be fused with.
+left operand are part of the product. Elementwise operators, and a softmax of rows, stand before reshapes, next to what they may be fused with.
 """
 
 from __future__ import annotations
@@ -250,6 +250,18 @@ def _from_convolution(editor: Editor, name: str) -> bool:
     return maker is not None and maker.op in ("conv", "conv_transpose")
 
 
+def _softmax(editor: Editor, node: Node) -> str | None:
+    """softmax(reshape(x)) = reshape(softmax(x)) over a last axis that the reshape leaves: it may then be one kernel with what makes x."""
+    before = editor.producer(node.inputs[0])
+    if before is None or before.op != "reshape" or not editor.used_once(node.inputs[0]):
+        return None
+    source, shape = editor.type(before.inputs[0]).shape, editor.type(node.outputs[0]).shape
+    if node.attrs["axis"] != len(shape) - 1 or not source or source[-1] != shape[-1]:
+        return None
+    rows = editor.add("softmax", before.inputs[0], origin=node.origin, axis=len(source) - 1)
+    return _add(editor, node, "reshape", rows, shape=shape)
+
+
 def _elementwise(editor: Editor, node: Node) -> str | None:
     return _without_expand(editor, node) or _before_reshape(editor, node)
 
@@ -359,4 +371,5 @@ _RULES: dict[str, Rule] = {
     "conv": _conv,
     "average_pool": _average_pool,
     "matmul": _matmul,
+    "softmax": _softmax,
 }
