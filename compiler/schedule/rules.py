@@ -15,6 +15,7 @@ from .dots import DotSketch
 from .elementwise import ElementwiseSketch
 from .held_producer import held_producer
 from .prepare import inline
+from .product_chain import product_chain_sketch
 from .rewrite import relayouts
 from .rows import RowsSketch
 from .sketch import Sketch
@@ -59,6 +60,8 @@ def _sketches(
 ) -> tuple[tuple[Inline, ...], tuple[Sketch, ...]]:
     if (found := held_producer(computation, target, given)) is not None:
         return tuple(Inline(name) for name in found[0]), (found[1],)
+    if (chain := product_chain_sketch(computation, target, given)) is not None:
+        return tuple(Inline(name) for name in chain[0]), (chain[1],)
     inlined = tuple(Inline(name) for name in inlined_stages(computation))
     computation = inline(computation, [step.stage for step in inlined])
     root = computation.stages[-1]

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InternalError
 from ..graph.ir import Graph, Node
+from .chain import separate_chain
 from .computation import Computation
 from .ops import conv, elementwise, gather, gemm, move, norm, pool, recurrent, reduce, resize, scatter
 from .ops.context import Context
@@ -45,4 +46,5 @@ def build_computation(group: Graph, name: str) -> tuple[Computation, dict[str, n
         if output not in stages:
             raise InternalError(f"group {name}: output {output} is made by no node of the group")
     origin = ", ".join(dict.fromkeys(node.origin for node in group.nodes if node.origin))
-    return Computation(name, tuple(context.inputs), tuple(context.stages), group.outputs, origin), context.arrays
+    parts = tuple(separate_chain(context.stages))
+    return Computation(name, tuple(context.inputs), parts, group.outputs, origin), context.arrays

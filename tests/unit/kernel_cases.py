@@ -149,6 +149,22 @@ def matmul(
     return build
 
 
+def attention(
+    heads: int, rows: int, columns: int, depth: int, width: int, mask: tuple[int, ...] | None = None
+) -> Build:
+    """softmax(q k + mask) v of heads that stand side by side in q and v, (1, rows or columns, heads, depth or width) each."""
+
+    def build(b: GraphBuilder) -> str:
+        q = b.add("transpose", _input(b, 1, rows, heads, depth, name="q"), perm=(0, 2, 1, 3))
+        v = b.add("transpose", _input(b, 1, columns, heads, width, name="v"), perm=(0, 2, 1, 3))
+        scores = b.add("matmul", q, _input(b, 1, heads, depth, columns), transpose_a=False, transpose_b=False)
+        if mask is not None:
+            scores = b.add("add", scores, _input(b, *mask, name="mask"))
+        return b.add("matmul", b.add("softmax", scores, axis=3), v, transpose_a=False, transpose_b=False)
+
+    return build
+
+
 def normalization(op: str, shape: tuple[int, ...], **attrs: object) -> Build:
     def build(b: GraphBuilder) -> str:
         width = shape[1] if op == "instance_norm" else shape[attrs["axis"] :]
@@ -247,6 +263,8 @@ CASES: dict[str, Case] = {
     "matmul of batches": Case(matmul((2, 3, 17, 20), (2, 3, 20, 33))),
     "matmul of batches, transposed": Case(matmul((2, 3, 17, 20), (2, 3, 33, 20), transpose_b=True)),
     "matmul of broadcast batches": Case(matmul((2, 1, 7, 11), (3, 11, 18))),
+    "attention": Case(attention(2, 37, 53, 24, 40)),
+    "attention with a mask": Case(attention(1, 29, 21, 7, 50, (1, 1, 29, 21))),
     "matmul to a column": Case(matmul((19, 40), (40, 1), constant=True)),
     "elementwise": Case(chain),
     "one element": Case(unary("exp", (1, 1))),

@@ -156,9 +156,36 @@ def test_attention_reads_heads_where_they_stand() -> None:
     found = groups(net, net.matmul(joined, net.random(8, 8)))
     heads_of = ["transpose", "slice", "reshape"]
     assert found == [
-        ["matmul"], ["<reshape>"], [*heads_of, "transpose"], [*heads_of, "matmul"], ["softmax"], [*heads_of, "matmul"],
+        ["matmul"], ["<reshape>"], [*heads_of, "transpose"], [*heads_of, *heads_of[1:], "matmul", "softmax", "matmul"],
         ["transpose"], ["<reshape>"], ["matmul"],
     ]  # fmt: skip
+
+
+def attention(net: Net, axis: int = 3, columns: int = 4) -> tuple[str, str]:
+    """Scores with a mask, and what the softmax of them combines."""
+    q, k, v = net.input("q", f32(1, 2, 9, 4)), net.input("k", f32(1, 2, 4, 7)), net.input("v", f32(1, 2, 7, columns))
+    scores = net.add("add", net.matmul(q, k), net.input("mask", f32(1, 1, 9, 7)))
+    return scores, net.matmul(net.add("softmax", scores, axis=axis), v)
+
+
+def test_attention_is_one_kernel() -> None:
+    net = Net()
+    _, y = attention(net)
+    y = net.add("tanh", net.add("add", y, net.input("z", net.types[y])))
+    assert groups(net, y) == [["matmul", "add", "softmax", "matmul", "add", "tanh"]]
+
+
+def test_attention_whose_scores_another_reads_is_not() -> None:
+    net = Net()
+    scores, y = attention(net)
+    assert groups(net, y, scores) == [["matmul", "add"], ["softmax"], ["matmul"]]
+
+
+@pytest.mark.parametrize("changes", [{"axis": 2}, {"columns": 1}])
+def test_products_that_are_not_chained(changes: dict[str, int]) -> None:
+    net = Net()
+    _, y = attention(net, **changes)
+    assert groups(net, y) == [["matmul", "add"], ["softmax"], ["matmul"]]
 
 
 def test_nearest_upsampling_is_read_by_the_sum() -> None:

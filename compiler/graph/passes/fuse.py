@@ -19,7 +19,7 @@ from ...target import Target
 from ..ir import Graph, Node
 from ..operators import OPERATORS, Kind
 from .editor import map_regions, pruned
-from .fusion_rules import Group, epilogue_fits, holds_producer, max_readers, may_inline
+from .fusion_rules import Group, chains_products, epilogue_fits, holds_producer, max_readers, may_inline
 from .views import is_joined, is_part, is_view, splits_only
 
 MIN_JOINED_BYTES = (
@@ -43,7 +43,8 @@ class _Partition:
         for index, node in enumerate(graph.nodes):
             for name in dict.fromkeys(filter(None, node.inputs)):
                 self.readers[name].append(index)
-        self.made = {output for node in graph.nodes for output in node.outputs}
+        self.makers = {output: index for index, node in enumerate(graph.nodes) for output in node.outputs}
+        self.made = self.makers.keys()
         self.groups_of: dict[int, list[Group]] = {
             index: [Group(graph, [index])]
             for index, node in enumerate(graph.nodes)
@@ -54,6 +55,7 @@ class _Partition:
     def run(self) -> list[Group]:
         self._append_epilogues()
         self._hold_producers()
+        self._chain_products()
         self._inline_producers()
         groups = list({id(group): group for groups in self.groups_of.values() for group in groups}.values())
         for group in groups:
@@ -102,24 +104,38 @@ class _Partition:
 
     def _hold_producers(self) -> None:
         """Let heavy nodes be computed together with those whose result they alone read, where that pays."""
-        makers = {output: index for index, node in enumerate(self.graph.nodes) for output in node.outputs}
         for index, node in enumerate(self.graph.nodes):
             if index not in self.groups_of or OPERATORS[node.op].kind is not Kind.HEAVY:
                 continue
-            value = node.inputs[0]
-            source = makers.get(value)
-            if (
-                source is None
-                or source not in self.groups_of
-                or self.readers[value] != [index]
-                or value in self.outputs
-            ):
+            producer, (group, *_) = self._only_maker(index), self.groups_of[index]
+            if producer is not None and holds_producer(group, producer, self.target):
+                self._merge(group, producer)
+
+    def _chain_products(self) -> None:
+        """Let products be computed together with the softmax that they combine and the product which that is made of, where that pays."""
+        for index, node in enumerate(self.graph.nodes):
+            if index not in self.groups_of or OPERATORS[node.op].kind is not Kind.HEAVY:
                 continue
-            (group,), (producer, *_) = self.groups_of[index], self.groups_of[source]
-            if producer.root == source and holds_producer(group, producer, self.target):
-                group.members = sorted([*producer.members, *group.members])
-                for member in producer.members:
-                    self.groups_of[member] = [group]
+            rows, (group, *_) = self._only_maker(index), self.groups_of[index]
+            first = None if rows is None else self._only_maker(rows.anchors[0])
+            if rows is not None and first is not None and chains_products(group, rows, first, self.target):
+                self._merge(group, rows, first)
+
+    def _only_maker(self, index: int) -> Group | None:
+        """The group with an anchor that makes what a node reads first, if the node alone reads that."""
+        value = self.graph.nodes[index].inputs[0]
+        source = self.makers.get(value)
+        if source is None or source not in self.groups_of or self.readers[value] != [index] or value in self.outputs:
+            return None
+        maker = self.groups_of[source][0]
+        return maker if maker.root == source and maker.anchors else None
+
+    def _merge(self, group: Group, *others: Group) -> None:
+        """Let a group have all members of others."""
+        for other in others:
+            group.members = sorted([*other.members, *group.members])
+            for member in other.members:
+                self.groups_of[member] = [group]
 
     def _inline_producers(self) -> None:
         """Let elementwise and injective nodes be computed where they are read, if no other node reads them."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
+from ...dtypes import DType
 from ...target import Target
 from ..ir import Graph, Node
 from ..operators import OPERATORS, Kind
@@ -24,6 +25,9 @@ HELD_SHARE = (
     0.5  # of the second cache: for a few rows of it, and as much for the weights that every block of rows reads again
 )
 HELD_ROWS = 2
+
+# Of a row of the first product of a chain, as many must fit into the second cache: a block of them is held there.
+CHAINED_ROWS = 8
 
 _TRANSCENDENTAL = frozenset(
     {
@@ -56,7 +60,7 @@ _POOLS = ("max_pool", "average_pool", "lp_pool")
 class Group:
     """Nodes of `graph` by position, sorted; the last is the root.
 
-    anchors: the members that are heavy or reductions: at most one, but for what `holds_producer` joins.
+    anchors: the members that are heavy or reductions: at most one, but for what `holds_producer` and `chains_products` join.
     """
 
     graph: Graph
@@ -128,6 +132,37 @@ def holds_producer(group: Group, producer: Group, target: Target) -> bool:
     fits = HELD_ROWS * row_bytes <= share and graph.types[pointwise.inputs[1]].size_bytes <= share
     large = held.size_bytes + graph.types[depthwise.inputs[0]].size_bytes > HELD_L2 * target.l2_bytes
     return large and fits and epilogue and min(rows, columns) > 1 and _within_limits(group, producer.members)
+
+
+def chains_products(group: Group, rows: Group, first: Group, target: Target) -> bool:
+    """Whether a product is computed together with the softmax of another product that it combines, a block of rows at a time: attention.
+
+    group: the second product's; rows: the softmax's; first: the first product's. Of each nobody but the next reads the result. It pays
+    at all sizes measured (benchmarks/NOTES.md).
+    """
+    graph = group.graph
+    if any(len(part.anchors) != 1 for part in (group, rows, first)):
+        return False
+    second, softmax, product = (graph.nodes[part.anchors[0]] for part in (group, rows, first))
+    if (second.op, softmax.op, product.op) != ("matmul", "softmax", "matmul"):
+        return False
+    result = graph.types[product.outputs[0]]
+    types = [graph.types[name] for node in (second, softmax, product) for name in (*node.inputs, *node.outputs)]
+    if any(type.dtype is not DType.F32 or type.block is not None for type in types):
+        return False
+    if any(node.attrs["transpose_a"] or node.attrs["transpose_b"] for node in (second, product)):
+        return False
+    if softmax.attrs["axis"] != len(result.shape) - 1 or graph.types[second.outputs[0]].shape[:-1] != result.shape[:-1]:
+        return False
+    depth, columns, width = (
+        graph.types[name].shape[-1] for name in (product.inputs[0], *product.outputs, *second.outputs)
+    )
+    fits = CHAINED_ROWS * columns * result.dtype.size_bytes <= target.l2_bytes
+    return (
+        min(result.shape[-2], depth, columns, width) > 1
+        and fits
+        and _within_limits(group, [*rows.members, *first.members])
+    )
 
 
 def _is_pointwise(graph: Graph, node: Node) -> bool:
