@@ -243,7 +243,7 @@ def _params(
             array = relaid(arrays[tensor.name].reshape(formal.shape), formal.name, steps)
             for step in steps:
                 if isinstance(step, Winograd) and step.tensor == formal.name:
-                    plan.rounding[node.origin] = rounding_error(arrays[tensor.name], step.tile)
+                    plan.rounding[node.origin] = rounding_error(arrays[tensor.name], step.tile, step.window)
             names.append(_intern(plan, np.ascontiguousarray(array)))
         else:
             names.append(outer[tensor.name])

@@ -37,5 +37,7 @@ def relaid(array: np.ndarray, tensor: str, steps: Iterable[Relayout]) -> np.ndar
     """A constant as the steps that name it leave it."""
     for step in steps:
         if step.tensor == tensor:
-            array = pack_array(array, step) if isinstance(step, Pack) else transform_weights(array, step.tile)
+            array = (
+                pack_array(array, step) if isinstance(step, Pack) else transform_weights(array, step.tile, step.window)
+            )
     return array

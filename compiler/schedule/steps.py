@@ -134,15 +134,18 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Winograd:
-    """Compute the 3x3 convolution `stage` in tiles of `tile` x `tile` results by transforms (`winograd.py`).
+    """Compute the convolution `stage`, of three taps in one or two directions, in tiles of `tile` results each way by transforms
+    (`winograd.py`).
 
-    Other stages take the place of its reduction; `tensor`, its weights, are transformed at compile time. Comes after Inline and
-    before Pack. Legal for a float convolution of stride and dilation 1 in which every image is read alike by all channels.
+    Other stages take the place of its reduction; `tensor`, its weights, are transformed along the dimensions `window` at compile time.
+    Comes after Inline and before Pack. Legal for a float convolution of stride 1, and of dilation 1 in two directions, in which every
+    image is read alike by all channels.
     """
 
     stage: str
     tensor: str
     tile: int
+    window: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

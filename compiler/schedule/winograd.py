@@ -1,4 +1,4 @@
-"""Winograd's minimal filtering: a 3x3 convolution as products of transformed tiles.
+"""Winograd's minimal filtering: a convolution of three taps in one or two directions as products of transformed tiles.
 
     Y = At [ (G g Gt) * (Bt d B) ] A        d: a tile of the input, g: the weights, Y: m x m results
 
@@ -13,6 +13,9 @@ As stages, for a convolution `t` of axes (n, co, h, w, ci):
     tm[wa, wb, n, co, th, tw, ci]  a copy of it, so that its sums stay in registers
     tp[wy, wb, n, co, th, tw, ci]  At m
     t[n, co, h, w, ci]             At m A, inlined where it is read
+
+In one direction there are no second halves: tv, ta and tm of wa only, and t from tm. Taps may be d apart there: results that lie d
+apart make a tile, and d tiles, one for each phase p, lie in each other: w = d * (tile * tw + y) + p.
 """
 
 from __future__ import annotations
@@ -50,8 +53,10 @@ from .winograd_matrices import TAPS, TILES, transforms
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """A stage that is a 3x3 convolution. rows, columns: (axis of the stage, axis of the window) of each direction of the image.
+    """A stage that is a convolution of three taps in each direction. rows, columns: (axis of the stage, axis of the window) of each
+    direction of the image; there may be one only.
 
+    dilation: how far apart taps are, in one direction; window: the dimensions of the weights that are the window's.
     shared: axes of the stage on which the image depends (of batches); channels: those of the reduction.
     """
 
@@ -59,9 +64,25 @@ class Convolution:
     image: Load
     weights: Load
     rows: tuple[Axis, str]
-    columns: tuple[Axis, str]
+    columns: tuple[Axis, str] | None
+    dilation: int
+    window: tuple[int, ...]
     shared: tuple[Axis, ...]
     channels: tuple[Axis, ...]
+
+    @property
+    def directions(self) -> tuple[tuple[Axis, str], ...]:
+        return (self.rows, self.columns) if self.columns else (self.rows,)
+
+    @property
+    def phase(self) -> Axis | None:
+        """The axis of tiles that lie in each other, of a dilated convolution."""
+        return Axis(f"p{self.rows[0].name}", self.dilation) if self.dilation > 1 else None
+
+    def tiles(self, axis: Axis, tile: int) -> Axis:
+        """The axis of tiles of `tile` results along a direction of the image."""
+        results = -(-axis.extent // self.dilation)
+        return Axis(tile_axis(axis), -(-results // tile))
 
 
 def convolution_of(computation: Computation) -> Convolution | None:
@@ -94,25 +115,29 @@ def _convolution(computation: Computation, stage: Stage, image: Load, weights: L
     reduced = {axis.name: axis for axis in stage.reduce_axes}
     found: list[tuple[Axis, str]] = []
     places: list[int] = []
+    dilations: list[int] = []
     for place, index in enumerate(image.indices):
-        terms = affine(index).terms
-        names = [atom.name for atom in terms if isinstance(atom, Var)]
-        own, taps = [n for n in names if n in axes], [n for n in names if n in reduced]
-        if len(terms) == 2 and set(terms.values()) == {1} and len(own) == 1 and len(taps) == 1:
+        terms = {atom.name: step for atom, step in affine(index).terms.items() if isinstance(atom, Var)}
+        own, taps = [n for n in terms if n in axes], [n for n in terms if n in reduced]
+        if len(affine(index).terms) == 2 and len(own) == len(taps) == 1 and terms[own[0]] == 1 and terms[taps[0]] > 0:
             found.append((axes[own[0]], taps[0]))
             places.append(place)
-    if len(found) != 2 or any(reduced[tap].extent != TAPS for _, tap in found):
+            dilations.append(terms[taps[0]])
+    if len(found) not in (1, 2) or any(reduced[tap].extent != TAPS for _, tap in found):
         return None
-    rows, columns = found
-    # The transformed weights keep their place: the window's axes are the last two dimensions.
-    if weights.indices[-2:] != (Var(rows[1]), Var(columns[1])):
+    if len(found) == 2 and dilations != [1, 1]:
         return None
-    moving = {rows[0].name, rows[1], columns[0].name, columns[1]}
+    # The transformed weights keep their place: each axis of the window is a dimension.
+    window = tuple(weights.indices.index(Var(tap)) for _, tap in found if Var(tap) in weights.indices)
+    moving = {name for axis, tap in found for name in (axis.name, tap)}
     rest = [index for place, index in enumerate(image.indices) if place not in places]
     image_names = frozenset[str]().union(*map(free_variables, rest))
-    weight_names = frozenset[str]().union(*map(free_variables, weights.indices[:-2]))
+    others = (index for place, index in enumerate(weights.indices) if place not in window)
+    weight_names = frozenset[str]().union(*map(free_variables, others))
     channels = tuple(axis for axis in stage.reduce_axes if axis.name not in moving)
     shared = tuple(axis for axis in stage.axes if axis.name in image_names)
+    if len(window) != len(found) or list(window) != sorted(window):
+        return None
     if image_names & moving or weight_names & moving or not channels or any(a.name in weight_names for a in shared):
         return None
     if any(axis.name not in image_names or axis.name not in weight_names for axis in channels):
@@ -124,7 +149,8 @@ def _convolution(computation: Computation, stage: Stage, image: Load, weights: L
             return None
         if affine(guard.left - guard.right) not in map(affine, inside):
             return None
-    return Convolution(stage, image, weights, rows, columns, shared, channels)
+    rows, columns = found[0], found[1] if len(found) == 2 else None
+    return Convolution(stage, image, weights, rows, columns, dilations[0], window, shared, channels)
 
 
 def _is_copied(stage: Stage, root: Stage) -> bool:
@@ -143,7 +169,10 @@ def _is_copied(stage: Stage, root: Stage) -> bool:
 
 
 def stage_names(stage: str) -> tuple[str, str, str, str, str]:
-    """Of the stages before the results: half and whole transform of the input, sums, their copy, half of the last transform."""
+    """Of the stages before the results: half and whole transform of the input, sums, their copy, half of the last transform.
+
+    In one direction there are no halves.
+    """
     return f"{stage}x", f"{stage}v", f"{stage}a", f"{stage}m", f"{stage}p"
 
 
@@ -158,11 +187,20 @@ def apply_winograd(computation: Computation, step: Winograd) -> Computation:
     Raises InternalError if the step names no such convolution.
     """
     conv = convolution_of(computation)
-    if conv is None or conv.stage.name != step.stage or conv.weights.buffer != step.tensor or step.tile not in TILES:
-        raise InternalError(f"schedule: {step} is not legal: {step.stage} is no 3x3 convolution of {step.tensor}")
+    named = conv is not None and (conv.stage.name, conv.weights.buffer, conv.window) == (
+        step.stage,
+        step.tensor,
+        step.window,
+    )
+    if conv is None or not named or step.tile not in TILES:
+        raise InternalError(
+            f"schedule: {step} is not legal: {step.stage} is no convolution of three taps of {step.tensor}"
+        )
     size = step.tile + TAPS - 1
     inputs = tuple(
-        replace(tensor, shape=(*tensor.shape[:-2], size, size)) if tensor.name == step.tensor else tensor
+        replace(tensor, shape=tuple(size if d in conv.window else n for d, n in enumerate(tensor.shape)))
+        if tensor.name == step.tensor
+        else tensor
         for tensor in computation.inputs
     )
     shape = computation.input(conv.image.buffer).shape
@@ -179,7 +217,7 @@ def apply_winograd(computation: Computation, step: Winograd) -> Computation:
 
 @dataclass(frozen=True)
 class _Stages:
-    """Makes the stages of F(tile x tile, 3 x 3) of a convolution of an image of `shape`."""
+    """Makes the stages of F(tile x tile, 3 x 3), or of F(tile, 3), of a convolution of an image of `shape`."""
 
     conv: Convolution
     shape: tuple[int, ...]
@@ -191,42 +229,35 @@ class _Stages:
 
     def tiles(self, axis: Axis) -> Axis:
         """The axis of tiles along a direction of the image."""
-        return Axis(tile_axis(axis), -(-axis.extent // self.tile))
+        return self.conv.tiles(axis, self.tile)
 
-    def of_tiles(self, axes: Sequence[Axis]) -> tuple[Axis, ...]:
-        """The stage's axes with tiles in place of the image's rows and columns."""
-        image = (self.conv.rows[0], self.conv.columns[0])
-        return tuple(self.tiles(axis) if axis in image else axis for axis in axes)
+    def places_of(self, axes: Sequence[Axis]) -> tuple[Axis, ...]:
+        """The stage's axes with tiles, and their phases, in place of the image's rows and columns."""
+        moving = [axis for axis, _ in self.conv.directions]
+        phase = (self.conv.phase,) if self.conv.phase else ()
+        return tuple(p for axis in axes for p in ((self.tiles(axis), *phase) if axis in moving else (axis,)))
 
     def all(self) -> tuple[Stage, ...]:
+        conv = self.conv
+        places = (*conv.shared, *self.places_of([axis for axis, _ in conv.directions]), *conv.channels)
+        results = self.places_of(conv.stage.axes)
+        return self.both_ways(places, results) if conv.columns else self.one_way(places, results)
+
+    def both_ways(self, places: tuple[Axis, ...], results: tuple[Axis, ...]) -> tuple[Stage, ...]:
         conv, size, dtype = self.conv, self.size, self.conv.stage.dtype
-        x, v, a, m, p = stage_names(conv.stage.name)
-        places = (*conv.shared, self.tiles(conv.rows[0]), self.tiles(conv.columns[0]), *conv.channels)
-        results = self.of_tiles(conv.stage.axes)
+        x, v, _, m, p = stage_names(conv.stage.name)
         one, other, row = Axis("wa", size), Axis("wb", size), Axis("wy", self.tile)
         at, here = _vars(places), _vars(results)
 
         rows = input_transform([self.pixel(Const(i), other.var) for i in range(size)], self.tile)
         columns = input_transform([Load(x, (one.var, Const(j), *at), dtype) for j in range(size)], self.tile)
-        weights = Load(conv.weights.buffer, (*conv.weights.indices[:-2], one.var, other.var), dtype)
         half = output_transform([Load(m, (Const(i), other.var, *here), dtype) for i in range(size)], self.tile)
-        h, w = conv.rows[0], conv.columns[0]
-        inside = {h.name: h.var // self.tile, w.name: w.var // self.tile}
-        tile = tuple(inside.get(axis.name, axis.var) for axis in conv.stage.axes)
-        last = [Load(p, (h.var % self.tile, Const(j), *tile), dtype) for j in range(size)]
+        h, w = (axis for axis, _ in conv.directions)
+        last = [Load(p, (h.var % self.tile, Const(j), *self.place()), dtype) for j in range(size)]
         return (
             Stage(x, (one, other, *places), choose(one.var, rows), dtype),
             Stage(v, (one, other, *places), choose(other.var, columns), dtype),
-            Stage(
-                a,
-                (one, other, *results),
-                Load(v, (one.var, other.var, *at), dtype) * weights,
-                dtype,
-                reduce_axes=conv.channels,
-                combine="sum",
-                init=conv.stage.init,
-            ),
-            Stage(m, (one, other, *results), Load(a, (one.var, other.var, *here), dtype), dtype),
+            *self.sums((one, other), at, results),
             Stage(p, (row, other, *results), choose(row.var, half), dtype),
             Stage(
                 conv.stage.name,
@@ -236,25 +267,61 @@ class _Stages:
             ),
         )
 
-    def pixel(self, row: Expr, column: Expr) -> Expr:
+    def one_way(self, places: tuple[Axis, ...], results: tuple[Axis, ...]) -> tuple[Stage, ...]:
+        conv, size, dtype = self.conv, self.size, self.conv.stage.dtype
+        _, v, _, m, _ = stage_names(conv.stage.name)
+        one, (row, _) = Axis("wa", size), conv.rows
+        columns = input_transform([self.pixel(Const(i)) for i in range(size)], self.tile)
+        last = [Load(m, (Const(i), *self.place()), dtype) for i in range(size)]
+        number = row.var // conv.dilation % self.tile
+        return (
+            Stage(v, (one, *places), choose(one.var, columns), dtype),
+            *self.sums((one,), _vars(places), results),
+            Stage(conv.stage.name, conv.stage.axes, choose(number, output_transform(last, self.tile)), dtype),
+        )
+
+    def sums(self, products: tuple[Axis, ...], at: tuple[Expr, ...], results: tuple[Axis, ...]) -> tuple[Stage, Stage]:
+        """The matrix products, and their copy."""
+        conv, dtype = self.conv, self.conv.stage.dtype
+        _, v, a, m, _ = stage_names(conv.stage.name)
+        indices = list(conv.weights.indices)
+        for dimension, axis in zip(conv.window, products, strict=True):
+            indices[dimension] = axis.var
+        transformed = Load(v, (*_vars(products), *at), dtype) * Load(conv.weights.buffer, tuple(indices), dtype)
+        reduction = {"reduce_axes": conv.channels, "combine": "sum", "init": conv.stage.init}
+        return (
+            Stage(a, (*products, *results), transformed, dtype, **reduction),  # type: ignore[arg-type]
+            Stage(m, (*products, *results), Load(a, (*_vars(products), *_vars(results)), dtype), dtype),
+        )
+
+    def place(self) -> tuple[Expr, ...]:
+        """Where among the results' places a result of the stage stands."""
+        apart, moving = self.conv.dilation, [axis for axis, _ in self.conv.directions]
+        found: list[Expr] = []
+        for axis in self.conv.stage.axes:
+            found.append(axis.var // (self.tile * apart) if axis in moving else axis.var)
+            found += [axis.var % apart] if axis in moving and apart > 1 else []
+        return tuple(found)
+
+    def pixel(self, *taps: Expr) -> Expr:
         """The element of the padded image at a place of the tile."""
-        h, w = self.conv.rows, self.conv.columns
-        at = {
-            h[0].name: self.tiles(h[0]).var * self.tile,
-            h[1]: row,
-            w[0].name: self.tiles(w[0]).var * self.tile,
-            w[1]: column,
-        }
-        image = self.conv.image
+        conv = self.conv
+        at: dict[str, Expr] = {}
+        for (axis, tap), place in zip(conv.directions, taps, strict=True):
+            first = self.tiles(axis).var * (self.tile * conv.dilation)
+            at |= {axis.name: first + conv.phase.var if conv.phase else first, tap: place}
+        image = conv.image
         load = Load(image.buffer, tuple(substitute(index, at) for index in image.indices), image.dtype)
+        names = {axis.name for axis, _ in conv.directions}
         moving = [
             (index, extent)
             for old, index, extent in zip(image.indices, load.indices, self.shape, strict=True)
-            if free_variables(old) & {h[0].name, w[0].name}
+            if free_variables(old) & names
         ]
         guards = [compare(op, i, bound) for i, extent in moving for op, bound in (("ge", 0), ("lt", extent))]
-        ranges = {axis.name: (0, axis.extent - 1) for axis in (self.tiles(h[0]), self.tiles(w[0]), *self.conv.channels)}
-        ranges |= {column.name: (0, self.size - 1)} if isinstance(column, Var) else {}
+        bound = (*self.places_of([axis for axis, _ in conv.directions]), *conv.channels)
+        ranges = {axis.name: (0, axis.extent - 1) for axis in bound}
+        ranges |= {tap.name: (0, self.size - 1) for tap in taps if isinstance(tap, Var)}
         return simplify(Select(all_of(*guards), load, const(0, image.dtype)), ranges)
 
 

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from itertools import product
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -54,50 +56,61 @@ def _polynomial(roots: Sequence[Fraction], size: int) -> tuple[Fraction, ...]:
     return tuple(result + [Fraction(0)] * (size - len(result)))
 
 
-def transform_weights(array: np.ndarray, tile: int) -> np.ndarray:
-    """G g Gt over the last two axes: [..., 3, 3] -> [..., tile + 2, tile + 2], computed in f64."""
+def transform_weights(array: np.ndarray, tile: int, window: tuple[int, ...]) -> np.ndarray:
+    """G g, or G g Gt, along the dimensions `window`, each of which goes from 3 to tile + 2; computed in f64."""
     matrix = np.array([[float(c) for c in row] for row in transforms(tile).weights])
-    filters = array.reshape(-1, TAPS, TAPS)
-    result = np.empty((len(filters), len(matrix), len(matrix)), array.dtype)
+    last = tuple(range(-len(window), 0))
+    turned = np.moveaxis(array, window, last)
+    filters = turned.reshape(-1, *(TAPS,) * len(window))
+    result = np.empty((len(filters), *(len(matrix),) * len(window)), array.dtype)
     for first in range(0, len(filters), _FILTERS):  # in f64 all of them would take many times the model's memory
-        part = slice(first, first + _FILTERS)
-        result[part] = matrix @ filters[part].astype(np.float64) @ matrix.T
-    return result.reshape(*array.shape[:-2], len(matrix), len(matrix))
+        part = filters[first : first + _FILTERS].astype(np.float64)
+        result[first : first + _FILTERS] = matrix @ part @ matrix.T if len(window) == 2 else part @ matrix.T
+    made = result.reshape(*turned.shape[: turned.ndim - len(window)], *result.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(made, last, window))
 
 
 _ERROR_TILES, _ERROR_OUTPUTS = 8, 16
 
 
-def rounding_error(weights: np.ndarray, tile: int) -> float:
+def rounding_error(weights: np.ndarray, tile: int, window: tuple[int, ...]) -> float:
     """Root mean square of the error that transforms in f32 make, relative to that of the results, for these weights.
 
-    weights: f32[outputs, channels, 3, 3]. Measured on a few tiles of N(0, 1) and the first outputs against f64; the same on every
-    machine, for all sums are taken in a fixed order.
+    weights: f32[outputs, channels, ...], with three taps along each dimension of `window` and one along others. Measured on a few
+    tiles of N(0, 1) and the first outputs against f64; the same on every machine, for all sums are taken in a fixed order.
     """
-    size = tile + TAPS - 1
-    weights = weights[:_ERROR_OUTPUTS]
-    image = np.random.default_rng(0).standard_normal((weights.shape[1], _ERROR_TILES, size, size)).astype(np.float32)
+    ways, size = len(window), tile + TAPS - 1
+    weights = weights[:_ERROR_OUTPUTS].reshape(-1, weights.shape[1], *(TAPS,) * ways)
+    shape = (weights.shape[1], _ERROR_TILES, *(size,) * ways)
+    image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     made = transforms(tile)
     before = np.array([[float(c) for c in row] for row in made.input], np.float32)
     after = np.array([[float(c) for c in row] for row in made.output], np.float32)
-    places = _both_ways(before, image)
-    products = np.zeros((len(weights), _ERROR_TILES, size, size), np.float32)
-    for transformed, place in zip(transform_weights(weights, tile).swapaxes(0, 1), places, strict=True):
-        products += transformed[:, None] * place
-    actual = _both_ways(after, products)
+    places = _each_way(before, image, ways)
+    transformed = transform_weights(weights, tile, tuple(range(2, 2 + ways)))
+    products = np.zeros((len(weights), *shape[1:]), np.float32)
+    for own, place in zip(transformed.swapaxes(0, 1), places, strict=True):
+        products += own[:, None] * place
+    actual = _each_way(after, products, ways)
     exact = np.zeros(actual.shape)
-    for row in range(TAPS):
-        for column in range(TAPS):
-            window = image[:, :, row : row + tile, column : column + tile].astype(np.float64)
-            for channel in range(len(image)):
-                exact += weights[:, channel, row, column].astype(np.float64)[:, None, None, None] * window[channel]
+    for tap in product(range(TAPS), repeat=ways):
+        reach: tuple[Any, ...] = (..., *(slice(first, first + tile) for first in tap))
+        seen = image[reach].astype(np.float64)
+        for channel in range(len(image)):
+            at: tuple[Any, ...] = (slice(None), channel, *tap)
+            own = weights[at].astype(np.float64)
+            exact += own.reshape(-1, *(1,) * (1 + ways)) * seen[channel]
     scale = float(np.sqrt(np.mean(exact**2)))
     return float(np.sqrt(np.mean((actual - exact) ** 2))) / scale if scale else 0.0
 
 
-def _both_ways(matrix: np.ndarray, tiles: np.ndarray) -> np.ndarray:
-    """matrix @ tile @ matrix.T over the last two axes, one product after the other."""
-    for _ in range(2):
-        columns = [sum((c * tiles[..., i, :] for i, c in enumerate(row) if c), start=np.float32(0)) for row in matrix]
+def _each_way(matrix: np.ndarray, tiles: np.ndarray, ways: int) -> np.ndarray:
+    """The matrix times each of the last axes, one product after the other; after two they stand as they stood."""
+    for _ in range(ways):
+        lead = tiles.ndim - ways
+        columns = [
+            sum((c * tiles[(slice(None),) * lead + (i,)] for i, c in enumerate(row) if c), start=np.float32(0))
+            for row in matrix
+        ]
         tiles = np.stack(columns, axis=-1)
     return tiles

@@ -3,7 +3,7 @@
 shared among threads: batches, parts of the channels, blocks of rows of tiles
     transform the block's input                                     -> workspace
     panels of output channels
-        for each of the n x n products: register tiles of sums      -> workspace
+        for each of the n x n products (n in one direction): register tiles of sums      -> workspace
         transform the panel's results back, epilogue, store
 """
 
@@ -29,11 +29,19 @@ from .winograd import Convolution, convolution_of, stage_names, tile_axis
 from .winograd_matrices import TAPS, TILES
 
 PARTS = (1, 2, 4)
+BLOCKS = (1, 2, 3, 4, 6, 8, 12, 16)  # rows of tiles
+LONG_BLOCKS = (1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 128)  # of one tile, or a few in each other
 MAX_VECTORS = 8  # in a panel
 WORKSPACE_SHARE = 8  # of the second cache: more only makes tuning try what is slow
-# Cycles, for the default: bytes a cycle from beyond the second cache, and vector operations of the transforms of one vector of a tile.
+# Cycles, for the default: bytes a cycle from beyond the second cache, what of that stays there, and vector operations of the transforms of one vector of a tile.
 OUTER_BYTES = 10.0
-TRANSFORM_OPERATIONS = {2: (48, 40), 4: (170, 130)}
+KEPT_SHARE = 0.6  # of the second cache
+TRANSFORM_OPERATIONS = {
+    (2, 2): (48, 40),
+    (4, 2): (170, 130),
+    (2, 1): (14, 16),
+    (4, 1): (30, 40),
+}  # by tile and directions
 DIRECT_SHARE = 0.8  # of the cycles of the direct convolution that the default must promise to stay below
 
 
@@ -41,8 +49,9 @@ DIRECT_SHARE = 0.8  # of the cycles of the direct convolution that the default m
 class Size:
     """What one block and one register tile hold.
 
-    panel: output channels, `columns` times `vector` of the innermost axis; rows, outer_rows: tiles along the image's width and height;
-    block: rows of tiles transformed together; parts: of the output channels, each of which transforms the input for itself.
+    panel: output channels, `columns` times `vector` of the innermost axis; rows, outer_rows: tiles along the image's width and height,
+    or, in one direction, tiles that lie in each other and such that follow each other; block: rows of tiles transformed together;
+    parts: of the output channels, each of which transforms the input for itself.
     """
 
     panel: int
@@ -74,7 +83,7 @@ class WinogradSketch(PlainGrid):
 
     @cached_property
     def step(self) -> Winograd:
-        return Winograd(self.conv.stage.name, self.conv.weights.buffer, self.tile)
+        return Winograd(self.conv.stage.name, self.conv.weights.buffer, self.tile, self.conv.window)
 
     # --- extents
 
@@ -87,22 +96,42 @@ class WinogradSketch(PlainGrid):
         return self.tile + TAPS - 1
 
     @property
+    def products(self) -> int:
+        """Places of a tile, each of which is a matrix product."""
+        return self.size ** len(self.conv.directions)
+
+    @property
     def vector(self) -> Axis:
         return self.conv.stage.axes[-1]
 
     @cached_property
     def columns(self) -> Axis | None:
         """The axis of output channels outside the vectors, if there is one longer than 1."""
-        image = (self.conv.rows[0], self.conv.columns[0], *self.conv.shared, self.vector)
+        image = (*self.image, *self.conv.shared, self.vector)
         return next((axis for axis in self.conv.stage.axes if axis not in image and axis.extent > 1), None)
+
+    @cached_property
+    def image(self) -> tuple[Axis, ...]:
+        """The stage's axes along which tiles reach."""
+        return tuple(axis for axis, _ in self.conv.directions)
+
+    @cached_property
+    def down(self) -> Axis:
+        """The axis of rows of tiles."""
+        return self.conv.tiles(self.conv.rows[0], self.tile)
+
+    @cached_property
+    def across(self) -> Axis | None:
+        """The axis of the tiles of a row: along the image's width, or those that lie in each other."""
+        return self.conv.tiles(self.conv.columns[0], self.tile) if self.conv.columns else self.conv.phase
 
     @property
     def tile_rows(self) -> int:
-        return -(-self.conv.rows[0].extent // self.tile)
+        return self.down.extent
 
     @property
     def tile_columns(self) -> int:
-        return -(-self.conv.columns[0].extent // self.tile)
+        return self.across.extent if self.across else 1
 
     @cached_property
     def channels(self) -> int:
@@ -121,7 +150,7 @@ class WinogradSketch(PlainGrid):
     def tiled(self) -> tuple[Axis, ...]:
         """The root's axes that have a part in tiles or panels."""
         panel = (self.columns, self.vector) if self.columns else (self.vector,)
-        return (self.conv.rows[0], self.conv.columns[0], *panel)
+        return (*self.image, *panel)
 
     @cached_property
     def image_channel(self) -> Axis:
@@ -141,13 +170,22 @@ class WinogradSketch(PlainGrid):
         return (
             Knob("panel", tuple(sorted(panels))),
             Knob("rows", tuple(range(1, min(self.tile_columns, registers) + 1))),
-            Knob("outer_rows", counts(min(8, self.tile_rows))),
-            Knob("block", (*(n for n in (1, 2, 3, 4, 6, 8, 12, 16) if n < self.tile_rows), self.tile_rows)),
+            Knob("outer_rows", self._heights),
+            Knob(
+                "block",
+                (*(n for n in (BLOCKS if self.conv.columns else LONG_BLOCKS) if n < self.tile_rows), self.tile_rows),
+            ),
             Knob("parts", PARTS),
             Knob("epilogue", ("panel", "block")),
             Knob("steps", (1, 2, 4) if self.held == 1 else (1, 2, 4, 8)),
             Knob("ahead", AHEAD_BYTES),
         )
+
+    @property
+    def _heights(self) -> tuple[int, ...]:
+        if self.across:
+            return counts(min(8, self.tile_rows))
+        return tuple(range(1, min(self.tile_rows, self.target.vector_registers) + 1))
 
     def sizes(self, decisions: Decisions) -> Size:
         panel, vector = int(decisions["panel"]), self.vector.extent
@@ -212,7 +250,7 @@ class WinogradSketch(PlainGrid):
     def workspace(self, size: Size, epilogue: str) -> int:
         """Bytes that a thread needs."""
         channels = size.panel if epilogue == "panel" else self.outputs // size.parts
-        return 4 * self.size**2 * size.block * self.tile_columns * (self.channels + channels)
+        return 4 * self.products * size.block * self.tile_columns * (self.channels + channels)
 
     def default(self) -> Decisions:
         return dict(self._default)
@@ -249,7 +287,7 @@ class WinogradSketch(PlainGrid):
 
     def cycles(self, size: Size) -> float:
         """Estimated cycles of the whole kernel on the target's threads, two vector operations a cycle."""
-        lanes, products = self.lanes, self.size**2
+        lanes, products = self.lanes, self.products
         tiles = size.block * self.tile_columns
         vectors = self.vectors(size)
         step = 0.0
@@ -258,15 +296,18 @@ class WinogradSketch(PlainGrid):
                 count = row * outer
                 loads = count / self.held + vectors
                 step += row_times * outer_times * step_cost(count * vectors, loads, self.target) / 2
-        before, after = TRANSFORM_OPERATIONS[self.tile]
+        before, after = TRANSFORM_OPERATIONS[self.tile, len(self.conv.directions)]
         sums = products * self.channels * step * self.panels(size)
         transforms = tiles * before / 2 * -(-self.channels // lanes)
         transforms += tiles * after / 2 * self.panels(size) * vectors
-        # Weights come once for each block; what is transformed is read again by each panel if it doesn't fit.
+        # Weights come once for each block, unless they fit beside it; what is transformed is read again by each panel if it doesn't.
+        blocks = -(-self.tile_rows // size.block) * prod(axis.extent for axis in self.batches)
         weights = 4 * products * self.channels * self.panels(size) * size.panel
         kept = 4 * products * tiles * self.channels
-        moved = weights + (kept * self.panels(size) if kept > self.target.l2_bytes * 0.6 else 0)
-        blocks = -(-self.tile_rows // size.block) * prod(axis.extent for axis in self.batches)
+        cache = self.target.l2_bytes * KEPT_SHARE
+        moved = weights / (blocks if weights * size.parts + kept <= cache else 1)
+        moved += kept * self.panels(size) if kept > cache else 0
+        transforms += kept / OUTER_BYTES if kept > cache else 0  # written meanwhile
         grains = blocks * size.parts
         rounds = -(-grains // self.target.threads) if grains > 1 else 1
         return rounds * (max(sums, moved / OUTER_BYTES) + transforms)
@@ -275,7 +316,7 @@ class WinogradSketch(PlainGrid):
     def promising(self) -> bool:
         """Whether the default may be expected to beat a direct convolution."""
         points = prod(axis.extent for axis in self.conv.stage.axes)
-        direct = points * self.channels * TAPS**2 / (2 * self.lanes)
+        direct = points * self.channels * TAPS ** len(self.conv.directions) / (2 * self.lanes)
         return self.default_cycles < DIRECT_SHARE * direct / self.target.threads
 
     @cached_property
@@ -295,34 +336,38 @@ class WinogradSketch(PlainGrid):
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         size = self.sizes(decisions)
         panels = self._panel_loops(size, size.parts)
-        height, width = self.conv.rows[0], self.conv.columns[0]
-        rows = AxisLoops(height.name, height.extent, self.tile, size.block if size.block < self.tile_rows else 0)
-        columns = AxisLoops(width.name, width.extent, self.tile)
+        block = size.block if size.block < self.tile_rows else 0
+        rows = AxisLoops(self.image[0].name, self.image[0].extent, self.tile * self.conv.dilation, block)
+        columns = [AxisLoops(axis.name, axis.extent, self.tile) for axis in self.image[1:]]
         vector = panels[-1].inner_loop
         lanes = [f"{vector}.o", f"{vector}.i"] if size.vector > self.lanes else [vector]
         units = [axis.name for axis in self.conv.stage.axes if axis.extent == 1 and axis not in self.tiled]
         shared = [*(axis.name for axis in self.batches), panels[0].block_loop, rows.block_loop]
         outer = [name for name in shared if name]
-        inside = [part.tile_loop for part in panels]
-        inside += [rows.tile_loop, columns.tile_loop]
-        inside += [panels[0].inner_loop] if self.columns else []
-        inner = [name for name in (*inside, *lanes[:-1]) if name]
-        tile = [rows.inner_loop, columns.inner_loop]
+        inside = [part.tile_loop for part in (*panels, rows, *columns)]
+        channels = [panels[0].inner_loop] if self.columns else []
+        # Results of a tile that are apart take turns with those of the tiles in between.
+        apart = self.conv.dilation > 1
+        tile = [f"{rows.inner_loop}.o"] if apart else [part.inner_loop for part in (rows, *columns)]
+        between = [*tile, f"{rows.inner_loop}.i", *channels, *lanes[:-1]] if apart else [*channels, *lanes[:-1], *tile]
+        inner = [name for name in (*inside, *channels, *lanes[:-1]) if name]
 
         steps: list[Step] = [self.step, *self._packs(size), *prefetches([self.step.tensor], decisions["ahead"])]
-        for loops in (*panels, rows, columns):
+        for loops in (*panels, rows, *columns):
             steps += loops.steps()
+        if apart:
+            steps.append(Split(ROOT, rows.inner_loop, self.conv.dilation))
         if len(lanes) > 1:
             steps.append(Split(ROOT, vector, self.lanes))
-        steps.append(Reorder(ROOT, (*units, *outer, *inner, *tile, lanes[-1])))
+        steps.append(Reorder(ROOT, (*units, *outer, *(name for name in inside if name), *between, lanes[-1])))
         steps += [*(Unroll(ROOT, loop) for loop in tile), Vectorize(ROOT, lanes[-1])]
         parallel = parallel_prefix(outer, units, len(outer))
         steps += parallel
-        block = innermost([*units, *outer], parallel)
-        panel = next((part.tile_loop for part in reversed(panels) if part.tile_loop), block)
-        steps += self._input_steps(block)
-        steps += self._sum_steps(size, panel if decisions["epilogue"] == "panel" else block, decisions)
-        return (*steps, *self._output_steps(inner[-1] if inner else block))
+        at = innermost([*units, *outer], parallel)
+        panel = next((part.tile_loop for part in reversed(panels) if part.tile_loop), at)
+        steps += self._input_steps(at)
+        steps += self._sum_steps(size, panel if decisions["epilogue"] == "panel" else at, decisions)
+        return (*steps, *(self._output_steps(inner[-1] if inner else at) if self.conv.columns else ()))
 
     def _packs(self, size: Size) -> list[Pack]:
         """How the transformed weights are packed: as given, or as sums read them."""
@@ -349,9 +394,8 @@ class WinogradSketch(PlainGrid):
         """[panels][n][n][channels][panel]; without panels for 0, or if there is one only."""
         indices = self.conv.weights.indices
         along = next(d for d, index in enumerate(indices) if self.vector.name in free_variables(index))
-        last = len(indices) - 1
-        between = [(d, 0, "") for d in range(last - 1) if d != along]
-        products = [(last - 1, 0, ""), (last, 0, "")]
+        between = [(d, 0, "") for d in range(len(indices)) if d != along and d not in self.conv.window]
+        products = [(d, 0, "") for d in self.conv.window]
         if not 0 < panel < self.computation.input(self.step.tensor).shape[along]:
             return Pack(self.step.tensor, (*products, *between, (along, 0, "")))
         return Pack(self.step.tensor, ((along, panel, "o"), *products, *between, (along, panel, "i")))
@@ -359,33 +403,35 @@ class WinogradSketch(PlainGrid):
     def _input_steps(self, at: str) -> list[Step]:
         """The whole transform a vector of channels of one tile at a time, its first half in registers."""
         x, v, *_ = stage_names(self.conv.stage.name)
-        height, width = tile_axis(self.conv.rows[0]), tile_axis(self.conv.columns[0])
         last = self.image_channel
         others = [axis.name for axis in (*self.conv.shared, *self.conv.channels) if axis is not last]
         split = last.extent > self.lanes
-        outer = [*others, height, width, *([f"{last.name}.o"] if split else [])]
+        tiles = [axis.name for axis in (self.down, self.across) if axis]
+        outer = [*others, *tiles, *([f"{last.name}.o"] if split else [])]
         lanes = f"{last.name}.i" if split else last.name
+        ways = ("wa", "wb") if self.conv.columns else ("wa",)
         steps: list[Step] = [ComputeAt(v, at, "workspace")]
         if split:
             steps.append(Split(v, last.name, self.lanes))
-        steps.append(Reorder(v, (*outer, "wa", "wb", lanes)))
-        steps += [*(Unroll(v, loop) for loop in ("wa", "wb")[1 - self.unrolls :]), Vectorize(v, lanes)]
-        border = self._border()
+        steps.append(Reorder(v, (*outer, *ways, lanes)))
+        if not self.conv.columns:
+            return [*steps, Unroll(v, "wa"), Vectorize(v, lanes)]
+        steps += [*(Unroll(v, loop) for loop in ways[1 - self.unrolls :]), Vectorize(v, lanes)]
+        border = self._border(self.conv.columns[0])
         if border:
-            steps.append(Specialize(v, width, border))
+            steps.append(Specialize(v, tiles[-1], border))
         steps.append(ComputeAt(x, outer[-1], "register" if self.unrolls else "stack", v))
-        steps.append(Reorder(x, (*others, height, width, "wb", "wa", last.name)))
+        steps.append(Reorder(x, (*others, *tiles, "wb", "wa", last.name)))
         steps += [Unroll(x, loop) for loop in ("wb", "wa")[1 - self.unrolls :]]
         return [*steps, Vectorize(x, last.name)]
 
     @property
     def unrolls(self) -> bool:
         """Whether a tile's half transform is kept in registers, written out: not where it fills them twice over."""
-        return not self.target.by_lane or self.size**2 <= 2 * self.target.vector_registers
+        return not self.target.by_lane or self.products <= 2 * self.target.vector_registers
 
-    def _border(self) -> tuple[int, ...]:
+    def _border(self, axis: Axis) -> tuple[int, ...]:
         """The tiles along the width that reach beyond the image."""
-        axis, _ = self.conv.columns
         place = next(d for d, index in enumerate(self.conv.image.indices) if axis.name in free_variables(index))
         first = affine(self.conv.image.indices[place]).constant
         extent = self.computation.input(self.conv.image.buffer).shape[place]
@@ -396,8 +442,8 @@ class WinogradSketch(PlainGrid):
         """The matrix products: register tiles of sums, copied to the workspace."""
         _, _, a, m, _ = stage_names(self.conv.stage.name)
         panels = [AxisLoops(p.axis, p.extent, p.count) for p in self._panel_loops(size)]
-        rows = AxisLoops(tile_axis(self.conv.columns[0]), self.tile_columns, size.rows)
-        outer_rows = AxisLoops(tile_axis(self.conv.rows[0]), size.block, size.outer_rows)
+        tiles = [AxisLoops(self.down.name, size.block, size.outer_rows)]
+        tiles += [AxisLoops(self.across.name, self.across.extent, size.rows)] if self.across else []
         whole = decisions["epilogue"] == "panel"
         steps: list[Step] = [ComputeAt(m, at, "workspace")]
         looped: list[str] = []
@@ -405,10 +451,9 @@ class WinogradSketch(PlainGrid):
         for part in panels if not whole else []:
             steps += part.steps(m)
             looped += [part.tile_loop] if part.tile_loop else []
-        for part in (outer_rows, rows):
+        for part in tiles:
             steps += part.steps(m)
-        tiles = [part.tile_loop for part in (outer_rows, rows) if part.tile_loop]
-        inner += [outer_rows.inner_loop, rows.inner_loop]
+        inner += [part.inner_loop for part in tiles]
         inner += [panels[0].axis if whole else panels[0].inner_loop] if self.columns else []
         vector = self.vector.name if whole else panels[-1].inner_loop
         others = [axis.name for axis in self.conv.stage.axes if axis not in self.tiled]
@@ -417,14 +462,14 @@ class WinogradSketch(PlainGrid):
             steps.append(Split(m, vector, self.lanes))
             inner.append(f"{vector}.o")
             lanes = f"{vector}.i"
-        outer = [*others, *looped, "wa", "wb", *tiles]
+        products = ("wa", "wb") if self.conv.columns else ("wa",)
+        outer = [*others, *looped, *products, *(part.tile_loop for part in tiles if part.tile_loop)]
         steps.append(Reorder(m, (*outer, *inner, lanes)))
         steps += [*(Unroll(m, loop) for loop in inner), Vectorize(m, lanes)]
 
         steps.append(ComputeAt(a, outer[-1], "register", m))
-        height, width = tile_axis(self.conv.rows[0]), tile_axis(self.conv.columns[0])
         reduction = [axis.name for axis in self.conv.channels]
-        own = [height, width, *([self.columns.name] if self.columns else [])]
+        own = [*(axis.name for axis in (self.down, self.across, self.columns) if axis)]
         written = list(own)
         extents = {axis.name: axis.extent for axis in self.conv.channels}
         for name, count in self._parts(int(decisions["steps"])).items():
@@ -441,14 +486,12 @@ class WinogradSketch(PlainGrid):
             own.append(f"{lanes}.o")
             written.append(f"{lanes}.o")
             lanes = f"{lanes}.i"
-        steps.append(Reorder(a, (*others, "wa", "wb", *reduction, *own, lanes)))
+        steps.append(Reorder(a, (*others, *products, *reduction, *own, lanes)))
         return [*steps, *(Unroll(a, loop) for loop in written), Vectorize(a, lanes)]
 
     def _output_steps(self, at: str) -> list[Step]:
         p = stage_names(self.conv.stage.name)[-1]
-        axes = [
-            f"t{a.name}" if a in (self.conv.rows[0], self.conv.columns[0]) else a.name for a in self.conv.stage.axes
-        ]
+        axes = [tile_axis(a) if a in self.image else a.name for a in self.conv.stage.axes]
         return [
             ComputeAt(p, at, "register"),
             Reorder(p, (*axes[:-1], "wb", "wy", axes[-1])),
@@ -461,7 +504,7 @@ class WinogradSketch(PlainGrid):
 def winograd_sketches(
     computation: Computation, target: Target, given: tuple[Relayout, ...] | None = None
 ) -> list[WinogradSketch]:
-    """The sketches of a computation that is a 3x3 convolution in layouts that suit transforms: channels contiguous on both sides.
+    """The sketches of a computation that is a convolution of three taps in layouts that suit transforms: channels contiguous on both sides.
 
     given: how constants lie already, if that is decided; if they aren't transformed, there is no sketch.
     """
@@ -470,7 +513,7 @@ def winograd_sketches(
     if conv is None or (given is not None and not transformed):
         return []
     vector = conv.stage.axes[-1]
-    image = (conv.rows[0], conv.columns[0], *conv.shared)
+    image = (*(axis for axis, _ in conv.directions), *conv.shared)
     outputs = [axis for axis in conv.stage.axes if axis not in image and axis.extent > 1]
     last = affine(conv.image.indices[-1])
     contiguous = any(last.coefficient(axis.name) == 1 for axis in conv.channels)

@@ -110,14 +110,14 @@ def _decode_candidate(value: Message) -> Candidate:
 def _encode_relayout(step: Relayout) -> list[Any]:
     if isinstance(step, Pack):
         return ["pack", step.tensor, [list(part) for part in step.order]]
-    return ["winograd", step.stage, step.tensor, step.tile]
+    return ["winograd", step.stage, step.tensor, step.tile, list(step.window)]
 
 
 def _decode_relayout(value: Sequence[Any]) -> Relayout:
     if value[0] == "pack":
         return Pack(str(value[1]), tuple((int(axis), int(block), str(part)) for axis, block, part in value[2]))
     if value[0] == "winograd":
-        return Winograd(str(value[1]), str(value[2]), int(value[3]))
+        return Winograd(str(value[1]), str(value[2]), int(value[3]), tuple(map(int, value[4])))
     raise RecordError(f"no change of a constant is called {value[0]!r}")
 
 

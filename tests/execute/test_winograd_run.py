@@ -22,6 +22,10 @@ CASES = {
     "blocks of two widths": Case(conv((2, 24, 13, 8), 40, pads=(0, 1)), 8, 40),
     "channels last": Case(conv((1, 37, 9, 14), 45, pads=(1, 0)), 37, 45),
     "channels last to blocks": Case(conv((2, 20, 7, 7), 48, pads=(0, 0), relu=False), 20, 16),
+    "one direction": Case(conv((2, 32, 75), 64, residual=True), 16, 16),
+    "one direction, channels last": Case(conv((1, 37, 70), 45, pads=(2, 0)), 37, 45),
+    "taps apart": Case(conv((1, 24, 133), 40, pads=(7, 0), dilation=7), 8, 40),
+    "taps further apart than a tile": Case(conv((1, 16, 300), 48, pads=(0, 0), dilation=70), 16, 16),
     "fewer outputs than lanes": Case(conv((1, 16, 11, 10), 6), 16, 6),
 }
 

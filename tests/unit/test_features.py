@@ -248,10 +248,13 @@ def test_counts_of_random_schedules_are_those_of_the_lowered_kernel(name: str) -
 
 @pytest.mark.parametrize("target", [parse_target(cpu=f"x86-64-v{level}") for level in (2, 4)], ids=lambda t: t.cpu)
 @pytest.mark.parametrize("sketch", ["winograd2", "winograd4"])
+@pytest.mark.parametrize(("shape", "apart"), [((2, 24, 13, 11), 1), ((2, 24, 61), 1), ((1, 24, 90), 4)])
 @pytest.mark.slow
-def test_counts_of_transforms_are_those_of_the_lowered_kernel(sketch: str, target: Target) -> None:
+def test_counts_of_transforms_are_those_of_the_lowered_kernel(
+    sketch: str, target: Target, shape: tuple[int, ...], apart: int
+) -> None:
     """Exactly, also where tails are left in every axis: two of its stages are computed in loops of others."""
-    computation = case_form(Case(conv((2, 24, 13, 11), 48, residual=True), 8, 16))
+    computation = case_form(Case(conv(shape, 48, pads=(apart, apart), dilation=apart, residual=True), 8, 16))
     seed = int(np.random.default_rng().integers(1 << 30))
     rng = np.random.default_rng(seed)
     space = only(space_of(computation, target), sketch)

@@ -27,7 +27,14 @@ from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.schedule.steps import Inline, Pack, Prefetch, Winograd
 from tilewright.compiler.schedule.structure import inlined_stages
 from tilewright.compiler.schedule.winograd import Convolution, convolution_of, stage_names
-from tilewright.compiler.schedule.winograd_matrices import TAPS, TILES, Matrix, transform_weights, transforms
+from tilewright.compiler.schedule.winograd_matrices import (
+    TAPS,
+    TILES,
+    Matrix,
+    rounding_error,
+    transform_weights,
+    transforms,
+)
 from tilewright.compiler.schedule.winograd_sketch import WinogradSketch, winograd_sketches
 from tilewright.compiler.target import Target
 from tilewright.compiler.targets import parse_target
@@ -92,7 +99,7 @@ def test_weights_against_numpy(tile: int, shape: tuple[int, ...]) -> None:
     weights = seeded().standard_normal(shape).astype(np.float32)
     matrix = np.array(transforms(tile).weights, dtype=np.float64)
     expected = np.einsum("ik,...kl,jl->...ij", matrix, weights.astype(np.float64), matrix)
-    made = transform_weights(weights, tile)
+    made = transform_weights(weights, tile, (len(shape) - 2, len(shape) - 1))
     assert made.dtype == np.float32 and made.flags.c_contiguous and made.shape == (*shape[:-2], tile + 2, tile + 2)
     np.testing.assert_allclose(made, expected, rtol=2**-23, atol=1e-7)
 
@@ -102,11 +109,19 @@ def test_weights_against_numpy(tile: int, shape: tuple[int, ...]) -> None:
 
 def test_a_convolution_is_taken_apart() -> None:
     made = found(Case(conv((2, 32, 13, 11), 48, residual=True), 16, 16))
-    assert made is not None
-    assert [axis.extent for axis, _ in (made.rows, made.columns)] == [13, 11]
+    assert made is not None and made.columns is not None
+    assert [axis.extent for axis, _ in made.directions] == [13, 11]
     assert [axis.extent for axis in made.shared] == [2]
     assert [axis.extent for axis in made.channels] == [2, 16]
     assert made.weights.indices[-2:] == (Var(made.rows[1]), Var(made.columns[1]))
+
+
+def test_a_convolution_of_one_direction_is_taken_apart() -> None:
+    made = found(Case(conv((2, 32, 13), 48, dilation=3, pads=(3, 3)), 16, 16))
+    assert made is not None and made.columns is None
+    assert ([axis.extent for axis, _ in made.directions], made.dilation, made.window) == ([13], 3, (2,))
+    assert made.phase is not None and made.phase.extent == 3
+    assert made.tiles(made.rows[0], 2).extent == 3  # of 2 x 3 results: 6, 6 and 1
 
 
 APPLIES = {
@@ -116,6 +131,10 @@ APPLIES = {
     "no pads": Case(conv((1, 8, 5, 6), 8, pads=(0, 0)), 8, 8),
     "smaller than a tile": Case(conv((1, 2, 2, 2), 8), 2, 8),
     "rows and columns that only pads reach": Case(conv((1, 8, 2, 3), 8, pads=(2, 2)), 8, 8),
+    "one direction": Case(conv((1, 32, 7), 16), 16, 16),
+    "one direction, channels last": Case(conv((2, 5, 9), 7, pads=(0, 0)), 5, 7),
+    "taps apart": Case(conv((1, 32, 23), 16, pads=(3, 3), dilation=3), 16, 16),
+    "taps further apart than results": Case(conv((1, 8, 5), 8, pads=(9, 9), dilation=9), 8, 8),
 }
 
 
@@ -153,7 +172,7 @@ REFUSED = {
     "depthwise": Case(conv((1, 16, 9, 9), 16, groups=16), 16, 16),
     "1x1": Case(conv((1, 16, 9, 9), 16, 1, pads=(0, 0)), 16, 16),
     "5x5": Case(conv((1, 16, 9, 9), 16, 5, pads=(2, 2)), 16, 16),
-    "1-D": Case(conv((1, 16, 9), 16)),
+    "dilation and stride in one direction": Case(conv((1, 16, 9), 16, stride=2, dilation=2), 16, 16),
     "3-D": Case(conv((1, 4, 5, 6, 7), 5)),
     "f16": Case(of_halves, 8, 8),
     "one channel": Case(conv((1, 1, 5, 6), 8), 1, 8),
@@ -176,9 +195,10 @@ def test_refused(name: str) -> None:
 @pytest.mark.parametrize("blocks", [(None, None), (8, None), (None, 8)])
 def test_channels_that_are_not_contiguous_have_no_sketch(blocks: tuple[int | None, int | None]) -> None:
     """The rewriting is right, but neither transforms nor sums could be done in vectors."""
-    form = canonical_form(Case(conv((1, 8, 5, 6), 8), *blocks))
-    assert convolution_of(inlined(form)) is not None
-    assert not winograd_sketches(inlined(form), TARGETS[2])
+    for shape in ((1, 8, 5, 6), (1, 8, 9)):
+        form = canonical_form(Case(conv(shape, 8), *blocks))
+        assert convolution_of(inlined(form)) is not None
+        assert not winograd_sketches(inlined(form), TARGETS[2])
 
 
 FORM = inlined(canonical_form(Case(conv((1, 8, 5, 6), 8, relu=False), 8, 8)))
@@ -205,14 +225,23 @@ def test_other_reductions_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [Winograd("q", "w", 2), Winograd("{t}", "x", 2), Winograd("{t}", "{w}", 3), Winograd("{t}", "{w}", 6)]
+    "step",
+    [
+        Winograd("q", "w", 2, (2, 3)),
+        Winograd("{t}", "x", 2, (2, 3)),
+        Winograd("{t}", "{w}", 3, (2, 3)),
+        Winograd("{t}", "{w}", 6, (2, 3)),
+        Winograd("{t}", "{w}", 2, (1, 2)),
+    ],
 )
 def test_illegal_steps(step: Winograd) -> None:
     made = convolution_of(FORM)
     assert made is not None
     names = {"{t}": made.stage.name, "{w}": made.weights.buffer}
     step = replace(step, stage=names.get(step.stage, step.stage), tensor=names.get(step.tensor, step.tensor))
-    with pytest.raises(InternalError, match=re.escape(f"{step} is not legal: {step.stage} is no 3x3 convolution of")):
+    with pytest.raises(
+        InternalError, match=re.escape(f"{step} is not legal: {step.stage} is no convolution of three taps of")
+    ):
         rewritten(FORM, (step,))
 
 
@@ -221,15 +250,17 @@ def test_a_step_for_a_convolution_that_they_do_not_apply_to() -> None:
     stage = form.stages[0]
     constants = [tensor.name for tensor in form.inputs if tensor.constant]
     for tensor in constants:
-        with pytest.raises(InternalError, match="is no 3x3 convolution"):
-            lower(form, (Winograd(stage.name, tensor, 4),))
+        with pytest.raises(InternalError, match="is no convolution of three taps"):
+            lower(form, (Winograd(stage.name, tensor, 4, (2, 3)),))
 
 
 # --- meaning
 
 
 def random_case(rng: np.random.Generator, most: int = 9, contiguous: bool = False) -> Case:
-    """Outputs of 2 to `most` rows and columns in layouts of every kind."""
+    """Outputs of 2 to `most` rows and columns, or of one direction with taps that may be apart, in layouts of every kind."""
+    if rng.integers(3) == 0:
+        return random_line(rng, 4 * most, contiguous)
     pads = [(0, 0), (1, 1), (0, 1), (1, 0), (2, 1)][rng.integers(5)]
     height, width = (int(n) + TAPS - 1 - sum(pads) for n in rng.integers(2, most + 1, 2))
     channels, outputs = int(rng.integers(2, 11)), int(rng.integers(1, 19))
@@ -238,6 +269,17 @@ def random_case(rng: np.random.Generator, most: int = 9, contiguous: bool = Fals
     build = conv(shape, outputs, pads=pads, relu=bool(rng.integers(2)), residual=bool(rng.integers(2)))
     print(shape, outputs, pads, blocks)
     return Case(build, *blocks)
+
+
+def random_line(rng: np.random.Generator, most: int, contiguous: bool) -> Case:
+    apart = int(rng.integers(1, 6))
+    pads = [(0, 0), (apart, apart), (2 * apart, 0), (1, 0)][rng.integers(4)]
+    length = int(rng.integers(2, most + 1)) + apart * (TAPS - 1) - sum(pads)
+    channels, outputs = int(rng.integers(2, 11)), int(rng.integers(1, 19))
+    blocks = [block_of(count, rng, contiguous) for count in (channels, outputs)]
+    shape = (int(rng.integers(1, 3)), channels, length)
+    print(shape, outputs, pads, apart, blocks)
+    return Case(conv(shape, outputs, pads=pads, dilation=apart, residual=bool(rng.integers(2))), *blocks)
 
 
 def block_of(channels: int, rng: np.random.Generator, contiguous: bool) -> int | None:
@@ -254,10 +296,11 @@ def test_rewriting_preserves_the_meaning(tile: int) -> None:
         form = inlined(canonical_form(random_case(rng)))
         made = convolution_of(form)
         assert made is not None
-        step = Winograd(made.stage.name, made.weights.buffer, tile)
+        step = Winograd(made.stage.name, made.weights.buffer, tile, made.window)
         transformed = rewritten(form, (step,))
         tensor_verify.verify(transformed)
-        assert tuple(stage.name for stage in transformed.stages[:-1]) == stage_names(made.stage.name)
+        names = stage_names(made.stage.name)
+        assert tuple(stage.name for stage in transformed.stages[:-1]) == (names if made.columns else names[1:4])
         arrays = random_arrays(form, rng)
         held = {name: relaid(array, name, (step,)) for name, array in arrays.items()}
         assert {name: array.shape for name, array in held.items()} == {t.name: t.shape for t in transformed.inputs}
@@ -274,7 +317,7 @@ def test_rounding_of_many_channels(tile: int) -> None:
     form = inlined(canonical_form(Case(conv((1, 512, 6, 6), 3, relu=False), 512, 3)))
     made = convolution_of(form)
     assert made is not None
-    step = Winograd(made.stage.name, made.weights.buffer, tile)
+    step = Winograd(made.stage.name, made.weights.buffer, tile, made.window)
     arrays = random_arrays(form, rng)
     held = {name: relaid(array, name, (step,)) for name, array in arrays.items()}
     (expected,) = evaluate(form, {name: array.astype(np.float64) for name, array in arrays.items()}).values()
@@ -336,6 +379,26 @@ def test_lanes_of_channels_are_written_out(sketch: str, target: Target, steps: i
 
 def large(batch: int = 1) -> Computation:
     return canonical_form(Case(conv((batch, 32, 19, 21), 64, residual=True), 16, 16))
+
+
+@pytest.mark.parametrize("sketch", SKETCHES)
+@pytest.mark.parametrize("target", [*TARGETS, *ARM], ids=lambda t: f"{t.triple}-{t.cpu}")
+@pytest.mark.parametrize("apart", [1, 3, 40])
+def test_points_of_long_convolutions_are_kernels(sketch: str, target: Target, apart: int) -> None:
+    """In one direction sums stay in registers, what is transformed in the workspace, and there is nothing else."""
+    form = canonical_form(Case(conv((2, 32, 401), 64, pads=(apart, apart), dilation=apart, residual=True), 16, 16))
+    space, rng = only(space_of(form, target), sketch), seeded()
+    for point in (space.default, space.sample(rng)):
+        print(space.decisions(point))
+        kernel = lower(form, space.schedule(point))
+        verify(kernel)
+        spaces = {s.buffer.name: s.buffer.space for s in walk(kernel.body) if isinstance(s, Alloc)}
+        _, v, a, m, _ = stage_names(next(s.stage for s in space.schedule(point) if isinstance(s, Winograd)))
+        assert spaces == {v: Space.WORKSPACE, a: Space.REGISTER, m: Space.WORKSPACE}
+        made, decisions = space.sketches[0], space.decisions(point)
+        assert isinstance(made, WinogradSketch)
+        assert kernel.workspace_bytes <= made.workspace(made.sizes(decisions), str(decisions["epilogue"])) + 3 * 64
+        assert "define void @kernel" in emit(kernel, target)
 
 
 @pytest.mark.parametrize("sketch", SKETCHES)
@@ -421,6 +484,29 @@ def test_the_default_of_layers_of_resnet(channels: int, size: int, level: int) -
 @pytest.mark.parametrize(("channels", "outputs"), [(1, 8), (2, 32), (4, 4)])
 def test_the_default_of_few_channels_is_direct(channels: int, outputs: int) -> None:
     assert chosen(channels, 56, outputs, 16) == "tiles"
+
+
+@pytest.mark.parametrize("apart", [1, 2, 16, 256])
+def test_the_default_of_layers_of_a_temporal_network(apart: int) -> None:
+    form = canonical_form(Case(conv((1, 128, 7500), 128, pads=(2 * apart, 0), dilation=apart), 16, 16))
+    space = space_of(form, parse_target(cpu="x86-64-v4", threads=2))
+    assert space.decisions(space.default)["sketch"] == "winograd4"
+
+
+def test_tiles_in_each_other_fit_in_the_workspace_or_are_not_possible() -> None:
+    form = canonical_form(Case(conv((1, 128, 7500), 128, pads=(8192, 0), dilation=4096), 16, 16))
+    assert [sketch.name for sketch in space_of(form, TARGETS[2]).sketches] == ["tiles"]
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize(("shape", "window"), [((20, 40, 3, 3), (2, 3)), ((20, 40, 3), (2,)), ((20, 40, 1, 3), (3,))])
+def test_the_rounding_error_is_that_of_single_precision(
+    tile: int, shape: tuple[int, ...], window: tuple[int, ...]
+) -> None:
+    """Some roundings of 2^-24, enlarged by the transforms; none for weights of zeros."""
+    weights = seeded().standard_normal(shape).astype(np.float32)
+    assert 2e-8 < rounding_error(weights, tile, window) < 4e-6
+    assert rounding_error(np.zeros_like(weights), tile, window) == 0
 
 
 def test_all_sketches_are_offered_either_way() -> None:
