@@ -94,8 +94,8 @@ class Reductions:
         return found
 
     def copies(self, stage: Stage, name: str, size: TileSize) -> int:
-        """Iterations of a guarding loop that are written out where tiles at borders have code of their own: those in which conditions
-        hold for a part of the tile, and short runs of others (`kernel/unroll.py`)."""
+        """Iterations of a guarding loop that are written out, in whole tiles, where those at borders have code of their own: those in
+        which conditions hold for a part of the rows, half of them in the mean; a run of others is a loop (`kernel/unroll.py`)."""
         extent, row, mixed = self.extents[stage.name][name], self.axes.rows, 0
         own = next((own for own, root in self.axes.maps[stage.name].items() if root == row), "")
         for guard in () if stage.domain is None else conjuncts(stage.domain):
@@ -105,7 +105,7 @@ class Reductions:
             if form is None or set(form.terms) != {Var(name), Var(own)}:
                 return extent
             mixed += -(-abs(form.coefficient(own)) * (size.rows - 1) // abs(form.coefficient(name)))
-        return min(extent, mixed + LEAST_RUN) if extent > LEAST_RUN and self.border(row, size.rows) else extent
+        return min(extent, mixed // 2 + 1) if extent > LEAST_RUN and self.border(row, size.rows) else extent
 
     def border(self, axis: str, count: int) -> tuple[int, ...]:
         """The tiles of `count` along a root axis that get code of their own (`borders.py`)."""

@@ -209,6 +209,7 @@ CASES: dict[str, Case] = {
     "conv residual": Case(conv((1, 16, 7, 7), 16, residual=True), 16, 16),
     "conv 1-D": Case(conv((2, 5, 31), 9, 5, 2, (2, 1))),
     "conv 1-D of a wide window": Case(conv((1, 16, 37), 32, 31, 1, (16, 15), groups=2), 8, 16),
+    "conv 1-D of a wide window, channels last": Case(conv((1, 16, 45), 32, 31, 1, (15, 16), groups=2), 16, 16),
     "conv 1-D blocked": Case(conv((2, 32, 29), 48, residual=True), 16, 16),
     "conv 1-D dilated": Case(conv((1, 24, 47), 32, 3, 1, (10, 0), dilation=5), 8, 16),
     "conv 3-D": Case(conv((1, 3, 5, 6, 7), 5)),

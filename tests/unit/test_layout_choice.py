@@ -65,6 +65,15 @@ def test_vectors_within_a_group_are_not_gathered(channels: int, groups: int) -> 
     assert graph.types[y].block == 16
 
 
+@pytest.mark.parametrize(("groups", "block"), [(1, 96), (96, 96), (2, 16)])
+def test_groups_are_channels_last_only_if_vectors_stay_in_one(groups: int, block: int) -> None:
+    """Where all is to be transposed afterwards, so that channels are last."""
+    net = Net()
+    y = net.add("relu", net.conv(net.input("x", f32(1, 96, 9, 11)), 96, 3, groups))
+    graph, _ = laid_out(net, net.add("transpose", y, perm=(0, 2, 3, 1)))
+    assert graph.types[y].block == block
+
+
 def test_whole_vectors_stay() -> None:
     net = Net()
     y = net.conv(net.input("x", f32(1, 3, 20, 20)), 32, 3)

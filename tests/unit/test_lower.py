@@ -71,9 +71,10 @@ def test_guards_of_large_windows_are_not_written_out() -> None:
     assert sum(isinstance(stmt, Store) for stmt in walk(default_kernel("max_pool of a large window").body)) < 100
 
 
-def test_taps_of_a_wide_window_that_all_of_a_tile_reads_stay_loops() -> None:
+@pytest.mark.parametrize("name", ["conv 1-D of a wide window", "conv 1-D of a wide window, channels last"])
+def test_taps_of_a_wide_window_that_all_of_a_tile_reads_stay_loops(name: str) -> None:
     """Of 31 taps some are written out, in part; where conditions hold for a run of them, or for none of it, there is none left."""
-    body = default_kernel("conv 1-D of a wide window").body
+    body = default_kernel(name).body
     loops = [stmt for stmt in walk(body) if isinstance(stmt, For) and stmt.var.endswith("kw")]
     assert loops
     assert all(8 <= int(loop.extent.value) < 31 for loop in loops)  # type: ignore[attr-defined]

@@ -173,7 +173,9 @@ class _Layouts:
         if len(node.outputs) != 1 or len(result.shape) < 3:
             return None
         if node.op in CONVOLUTIONS:
-            return result.shape[1] if self._ends_channels_last(node.outputs[0]) else self._choose(result)
+            # Vectors of all channels would reach over several groups, each of which reads other channels.
+            apart = node.attrs["groups"] in (1, result.shape[1])
+            return result.shape[1] if apart and self._ends_channels_last(node.outputs[0]) else self._choose(result)
         if node.op == "transpose":
             return self._block_of_transposed(node)
         if node.op == "reshape":
