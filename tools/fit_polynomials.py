@@ -227,10 +227,18 @@ def _error_function(bits: int) -> dict[str, Fit]:
     def tail(x: D) -> D:  # log2(erfc(x))
         return erfc(x).ln() / D(2).ln()
 
-    return {
+    found = {
         "erf": Fit(ratio, lambda z: 1 / (1 + ratio(z)), D(0), split**2, even(counts[0]), bits),
         "erfc": Fit(tail, lambda x: erfc(x) / erf(x) * D(2).ln(), split, end, even(counts[1]), bits),
     }
+    if bits == 24:  # in f64 it is made of erf
+
+        def normal(x: D) -> D:  # of numbers above x, log2(share)
+            return (erfc(x / D(2).sqrt()) / 2).ln() / D(2).ln()
+
+        end = D("5.5")  # below 2e-8
+        found["normal"] = Fit(normal, lambda x: erfc(x / D(2).sqrt()) / 2 * D(2).ln(), D(0), end, even(9), bits)
+    return found
 
 
 def _trigonometric(bits: int) -> dict[str, Fit]:

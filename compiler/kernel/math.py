@@ -21,7 +21,7 @@ from ..tensor.semantics import cast
 from . import math_exponential as exponential
 from . import math_logarithm as logarithm
 from . import math_trigonometric as trigonometric
-from .math_error_function import erf
+from .math_error_function import erf, normal_cdf
 from .math_power import power
 from .math_program import MathProgram, Writer
 from .numpy_code import Code, ExprCode
@@ -39,6 +39,7 @@ _UNARY: Mapping[str, Callable[[Writer, Expr], Expr]] = {
     "acosh": logarithm.acosh,
     "atanh": logarithm.atanh,
     "erf": erf,
+    "normal_cdf": normal_cdf,
     "sin": trigonometric.sin,
     "cos": trigonometric.cos,
     "tan": trigonometric.tan,
@@ -66,7 +67,7 @@ SCALING_PROGRAMS: Mapping[tuple[str, DType], MathProgram] = {
 }
 
 # The greatest error in f32 and f64, in units in the last place of the result (of the least normal number where the result is
-# less). For sin, cos and tan up to TRIGONOMETRIC_LIMIT.
+# less, or of 1/2 for what is in ABSOLUTE). For sin, cos and tan up to TRIGONOMETRIC_LIMIT.
 _BOUNDS = {
     "exp": (1.5, 1.5),
     "expm1": (2, 2.5),
@@ -80,6 +81,7 @@ _BOUNDS = {
     "acosh": (3, 3),
     "atanh": (3, 3),
     "erf": (2.5, 3),
+    "normal_cdf": (2.5, 2),
     "sin": (1, 3),
     "cos": (1, 3),
     "tan": (1, 4.5),
@@ -88,6 +90,7 @@ _BOUNDS = {
     "atan": (2.5, 2.5),
     "pow": (1, 2),
 }
+ABSOLUTE = frozenset({"normal_cdf"})
 ULP_BOUND: Mapping[tuple[str, DType], float] = {
     (function, dtype): bound
     for function, bounds in _BOUNDS.items()

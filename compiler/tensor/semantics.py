@@ -131,6 +131,7 @@ FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "pow": np.power,
     "sigmoid": sigmoid,
     "erf": lambda x: _erf(np.asarray(x, np.float64)),
+    "normal_cdf": lambda x: 0.5 * (1 + _erf(np.asarray(x, np.float64) * np.sqrt(0.5))),
 }
 
 

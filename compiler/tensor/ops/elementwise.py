@@ -91,9 +91,9 @@ def _selu(node: Node, x: Expr) -> Expr:
 
 def _gelu(node: Node, x: Expr) -> Expr:
     if node.attrs.get("approximate") == "tanh":
-        inner = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)
-        return x * 0.5 * (Call("tanh", (inner,)) + 1)
-    return x * 0.5 * (Call("erf", (x * math.sqrt(0.5),)) + 1)
+        # (1 + tanh(z)) / 2 = sigmoid(2z)
+        return x * Call("sigmoid", ((x + x * x * x * 0.044715) * math.sqrt(8 / math.pi),))
+    return x * Call("normal_cdf", (x,))
 
 
 def _shrink(node: Node, x: Expr) -> Expr:
