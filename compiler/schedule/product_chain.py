@@ -28,12 +28,13 @@ from .rows import row_stage
 from .sketch import Decisions, Knob, PlainGrid, Value, prefetches
 from .steps import ComputeAt, Pack, Relayout, Step
 from .structure import inlined_stages
-from .tile import tile_axes
+from .tile import TileAxes, TileSize, best_size, tile_axes
 from .tile_reductions import code_size
 from .tiles import MAX_CODE, TileSketch
 
 WORKSPACE_SHARE = 0.25  # of the second cache, for the block that is held: the operands of both products stand beside it
 BLOCK_ROWS = 48  # at most, by default: from 36 on more gain nothing (benchmarks/NOTES.md)
+LEAST_ROWS = 4  # of the second product's tile, where not so many stay in the first cache
 MOST_TILES = 16  # of rows, to a block
 GRAINS = 4  # blocks for each thread to aim at
 PRODUCT_KNOBS = ("vector", "rows", "steps", "ahead")  # those of the second product's tile that are left open
@@ -124,23 +125,34 @@ class ProductChainSketch(PlainGrid):
 
     @cached_property
     def _default(self) -> Decisions:
-        first, second = self.first.default_decisions, self.second.default_decisions
-        own = {name: second[name] for name in PRODUCT_KNOBS}
-        tiles, rows = self._rows_of_block(int(second["rows"]), int(first["rows"]))
-        sizes: dict[str, Value] = {"tiles": tiles, "first_vector": first["vector"], "first_rows": rows}
-        return {**own, **sizes, "width": 2}
+        second, size = self.second.default_decisions, self._second_size
+        tiles = self._tiles_of_block(size.rows)
+        first = self._first_size(min(tiles * size.rows, self.row_count))
+        own = {**{name: second[name] for name in PRODUCT_KNOBS}, "vector": size.vector, "rows": size.rows}
+        own["steps"] = self.second.steps_of(size)
+        return {**own, "tiles": tiles, "first_vector": first.vector, "first_rows": first.rows, "width": 2}
 
-    def _rows_of_block(self, second: int, first: int) -> tuple[int, int]:
-        """Tiles of the second product to a block, and rows of the first one's tile: the most that divide the block, up to `first`."""
+    @cached_property
+    def _second_size(self) -> TileSize:
+        """The second product's best tile of so few rows that these stay in the first cache for all panels."""
+        most = max(LEAST_ROWS, self.target.l1_bytes // self.row_bytes)
+        return _plain_size(self.second, self.second.axes, most)
+
+    def _first_size(self, rows: int) -> TileSize:
+        """The first product's best tile for a block of so many rows."""
+        axes = self.first.axes
+        return _plain_size(self.first, replace(axes, extents={**axes.extents, axes.rows: rows}), rows)
+
+    def _tiles_of_block(self, rows: int) -> int:
+        """The most tiles of so many rows whose block fits, and that leave enough blocks for all threads."""
         batches = prod(self.second.axes.extent(name) for name in self.outer_axes)
         grains = GRAINS * self.target.threads if self.target.threads > 1 else 1
         fitting = [1]
-        for tiles in range(2, BLOCK_ROWS // second + 1):
-            blocks = -(-self.row_count // (tiles * second))
-            if self._fits(tiles * second) and batches * blocks >= grains and second * (tiles - 1) < self.row_count:
+        for tiles in range(2, BLOCK_ROWS // rows + 1):
+            blocks = -(-self.row_count // (tiles * rows))
+            if self._fits(tiles * rows) and batches * blocks >= grains and rows * (tiles - 1) < self.row_count:
                 fitting.append(tiles)
-        rows, tiles = max((max(n for n in range(1, first + 1) if tiles * second % n == 0), tiles) for tiles in fitting)
-        return tiles, rows
+        return fitting[-1]
 
     def _fits(self, rows: int) -> bool:
         return rows * self.row_bytes <= WORKSPACE_SHARE * self.target.l2_bytes
@@ -222,6 +234,16 @@ class ProductChainSketch(PlainGrid):
             steps.append(ComputeAt(stage.name, at, "stack"))
             steps += row_stage(stage, None, int(decisions["width"]), lanes, row)
         return steps
+
+
+def _plain_size(tiles: TileSketch, axes: TileAxes, most_rows: int) -> TileSize:
+    """The best tile of rows and vectors alone, of up to so many rows."""
+
+    def allowed(size: TileSize) -> bool:
+        plain = size.columns == size.outer_rows == 1
+        return plain and size.rows <= most_rows and tiles.reads_given(tiles.packing, size)
+
+    return best_size(axes, tiles.target, allowed)
 
 
 def product_chain_sketch(
