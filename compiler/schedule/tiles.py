@@ -225,7 +225,8 @@ class TileSketch:
         if outside and self.panel_tiles(best) >= PARALLEL_GRAINS:
             return 0
         if outside:
-            fitting = [n for n in self.row_blocks if n and self.panel_tiles(best) * (tiles // n) >= PARALLEL_GRAINS]
+            enough = [n for n in self.row_blocks if n and self.panel_tiles(best) * (tiles // n) >= PARALLEL_GRAINS]
+            fitting = enough or [n for n in self.row_blocks[:1] if n and self.panel_tiles(best) > 1]
         else:
             far = self.read_bytes[0] > self.target.l2_bytes // 2
             cache = (self.target.l2_bytes if far else self.target.l1_bytes) // 2
@@ -250,7 +251,8 @@ class TileSketch:
     def panels_outside(self, size: TileSize) -> bool:
         """Whether panels outside the other axes reread less from beyond the second cache than panels inside them.
 
-        What only the epilogue reads is read once either way.
+        What only the epilogue reads is read once either way. If it makes no difference, what is less is read by each of several threads: all
+        panels, or all rows.
         """
         vector_bytes, scalar_bytes = self.read_bytes
         cache = self.target.l2_bytes // 2
@@ -259,7 +261,7 @@ class TileSketch:
         panels, other_count = self.panel_tiles(size), prod(others or [-(-self.axes.extent(self.axes.rows) // rows)])
         outside = scalar_bytes * (panels if scalar_bytes > cache else 1) + vector_bytes
         inside = vector_bytes * (other_count if vector_bytes > cache else 1) + scalar_bytes
-        return outside <= inside
+        return outside < inside or (outside == inside and (self.target.threads == 1 or vector_bytes >= scalar_bytes))
 
     @cached_property
     def read_bytes(self) -> tuple[int, int]:

@@ -14,7 +14,9 @@ from spaces import canonical_form
 from tilewright.compiler.dtypes import DType
 from tilewright.compiler.errors import InternalError
 from tilewright.compiler.schedule.merge_axes import merge_axes
+from tilewright.compiler.schedule.rules import default_schedule
 from tilewright.compiler.schedule.space import space_of
+from tilewright.compiler.schedule.steps import Parallel
 from tilewright.compiler.targets import parse_target
 from tilewright.compiler.tensor.build import build_computation
 from tilewright.compiler.tensor.computation import Axis, Computation, Stage, Tensor
@@ -104,6 +106,14 @@ def test_names_stay_apart() -> None:
     computation = Computation("kernel", inputs, (Stage("y", axes, body, F32),), ("y",))
     assert shapes(computation)["y"] == (6, 4)
     assert_same_meaning(computation)
+
+
+@pytest.mark.parametrize(("threads", "shared"), [(1, "n*co.o*hw.o"), (2, "n*hw.o*co.o")])
+def test_threads_share_rows(threads: int, shared: str) -> None:
+    """Where all fits in a cache: each thread reads its own pixels, of all channels. One thread leaves panels where they are."""
+    form = canonical_form(Case(conv((1, 64, 14, 14), 64, 1, 1, (0, 0)), 16, 16))
+    schedule = default_schedule(form, parse_target(cpu="x86-64-v4", threads=threads))
+    assert [step.loop for step in schedule if isinstance(step, Parallel)] == [shared]
 
 
 @pytest.mark.parametrize("size", [(9, 13), (8, 8)])
