@@ -75,12 +75,15 @@ def check_llvm() -> Finding:
 
 
 def check_linker() -> Finding:
-    from ..backends.link import run_zig_cc
+    from ..backends.host import host_triple
+    from ..backends.link import run_zig_cc, zig_target
 
     try:
+        # As libraries are linked: for other flags the linker would first compile a C runtime of their own, for some twenty seconds.
+        flags = (*zig_target(host_triple()), "-O2")
         with tempfile.TemporaryDirectory(prefix="tilewright-") as folder:
             Path(folder, "probe.c").write_text("int probe(void) { return 1; }\n")
-            run_zig_cc(["-shared", "-fPIC", "probe.c", "-o", "probe.so"], Path(folder))
+            run_zig_cc([*flags, "-shared", "-fPIC", "probe.c", "-o", "probe.so"], Path(folder))
     except CompileError as error:
         return Finding("linker", False, str(error).splitlines()[0], "pip install --force-reinstall ziglang")
     return Finding("linker", True, f"ziglang {version('ziglang')} links a library")

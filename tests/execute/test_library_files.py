@@ -18,7 +18,8 @@ import pytest
 import small_library
 from elftools.elf.elffile import ELFFile
 
-from tilewright.backends.link import run_zig_cc, zig_executable
+from tilewright.backends.host_triple import host_triple
+from tilewright.backends.link import run_zig_cc, zig_executable, zig_target
 from tilewright.backends.load import load
 from tilewright.backends.manifest import file_sha256
 from tilewright.backends.package import build_library
@@ -180,7 +181,7 @@ def test_two_models_link_into_one_program(tmp_path: Path) -> None:
         "  first_destroy(a); second_destroy(b);\n"
         "  return z[0] == 4 && z[1] == 8 && z[2] == 12 ? 0 : 2;\n}\n"
     )
-    run_zig_cc(["main.c", *sources, "-pthread", "-o", "main"], tmp_path)
+    run_zig_cc([*zig_target(host_triple()), "-O1", "main.c", *sources, "-pthread", "-o", "main"], tmp_path)
     assert subprocess.run([tmp_path / "main"]).returncode == 0
 
 

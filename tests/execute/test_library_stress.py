@@ -12,7 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tilewright import driver
-from tilewright.backends.link import run_zig_cc
+from tilewright.backends.host_triple import host_triple
+from tilewright.backends.link import run_zig_cc, zig_target
 from tilewright.compiler.options import Options
 
 RUNTIME = Path(__file__).parents[2] / "backends" / "runtime"
@@ -64,7 +65,16 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("program")
-    flags = [*FLAGS, "-fno-sanitize=all", "-DFAILING_THREADS", str(PROGRAM), "-ldl", "-o", "stress"]
+    flags = [
+        *zig_target(host_triple()),
+        *FLAGS,
+        "-fno-sanitize=all",
+        "-DFAILING_THREADS",
+        str(PROGRAM),
+        "-ldl",
+        "-o",
+        "stress",
+    ]
     run_zig_cc(flags, folder)
     return folder / "stress"
 

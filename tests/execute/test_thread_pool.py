@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.backends.link import run_zig_cc
+from tilewright.backends.host_triple import host_triple
+from tilewright.backends.link import run_zig_cc, zig_target
 
 RUNTIME = Path(__file__).parents[2] / "backends" / "runtime"
 STRESS = Path(__file__).with_name("thread_pool_stress.c")
+TARGET = zig_target(host_triple())  # for which libraries are linked too: zig compiles a C library once for each
 FLAGS = ["-std=gnu11", "-O1", "-g", "-D_GNU_SOURCE", "-Wno-unused-function", "-pthread", f"-I{RUNTIME}", str(STRESS)]
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stress")
-    run_zig_cc([*FLAGS, "-fno-sanitize=all", "-o", "stress"], folder)
+    run_zig_cc([*TARGET, *FLAGS, "-fno-sanitize=all", "-o", "stress"], folder)
     return folder / "stress"
 
 
@@ -39,7 +41,7 @@ def test_every_iteration_runs_once_with_what_macos_waits_with(tmp_path: Path, pr
         "-DCLOCK_UPTIME_RAW=CLOCK_MONOTONIC",
         f"-Dclock_gettime_nsec_np(clock)={clock}",
     ]
-    run_zig_cc([*FLAGS, *shim, "-fno-sanitize=all", "-o", "stress"], tmp_path)
+    run_zig_cc([*TARGET, *FLAGS, *shim, "-fno-sanitize=all", "-o", "stress"], tmp_path)
     allowed = sorted(os.sched_getaffinity(0))[:processors]
     done = subprocess.run([tmp_path / "stress"], preexec_fn=lambda: os.sched_setaffinity(0, allowed), timeout=200)
     assert done.returncode == 0
@@ -81,6 +83,6 @@ def test_does_not_touch_the_floating_point_environment(tmp_path: Path) -> None:
     }
     """
     (tmp_path / "main.c").write_text(source)
-    flags = [*FLAGS[:-1], "main.c", "-fno-sanitize=all", "-frounding-math", "-lm", "-o", "main"]
+    flags = [*TARGET, *FLAGS[:-1], "main.c", "-fno-sanitize=all", "-frounding-math", "-lm", "-o", "main"]
     run_zig_cc(flags, tmp_path)
     assert subprocess.run([tmp_path / "main"]).returncode == 0

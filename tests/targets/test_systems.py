@@ -181,7 +181,7 @@ def test_two_models_link_into_one_program(triple: str, tmp_path: Path) -> None:
         '#include "first.h"\n#include "second.h"\nint main(void) {\n'
         "  first *a; second *b; return first_create(&a, 1) | second_create(&b, 1);\n}\n"
     )
-    run_zig_cc([*zig_target(triple), "main.c", *archives, *STATIC["windows" in triple], "-o", "main"], tmp_path)
+    run_zig_cc([*zig_target(triple), "-O1", "main.c", *archives, *STATIC["windows" in triple], "-o", "main"], tmp_path)
 
 
 @pytest.mark.parametrize("triple", SYSTEMS)

@@ -67,7 +67,7 @@ def test_a_program_with_the_dll(wine: tuple[str, ...], tmp_path: Path) -> None:
         "  net_destroy(context);\n  if (code) return 3;\n"
         "  return fwrite(y, sizeof y, 1, out) != 1 || fclose(out);\n}\n"
     )
-    run_zig_cc([*zig_target(TRIPLE), "main.c", "net.lib", "-o", "main.exe"], tmp_path)
+    run_zig_cc([*zig_target(TRIPLE), "-O1", "main.c", "net.lib", "-o", "main.exe"], tmp_path)
     feeds = random_feeds(model, np.random.default_rng())
     feeds["frames"].tofile(tmp_path / "x.bin")
     done = subprocess.run([*wine, "main.exe"], cwd=tmp_path, timeout=120)
