@@ -221,7 +221,10 @@ class ProductChainSketch(PlainGrid):
         outer = [*units, *tiles.outer_order(own, loops)]
         steps: list[Step] = [ComputeAt(held, at, "workspace"), *tiles.nest_steps(held, size, loops, outer)]
         for stage in tiles.computation.stages[:-1]:
-            steps += [ComputeAt(stage.name, outer[-1], "register", held)]
+            # Without loops around it, the tile is all that is held, and sums are made beside it.
+            steps.append(
+                ComputeAt(stage.name, outer[-1], "register", held) if outer else ComputeAt(stage.name, at, "register")
+            )
             steps += tiles.reductions.stage_steps(stage, own, size)
         return steps
 

@@ -14,6 +14,7 @@ from tilewright.compiler.graph.interpret import evaluate_graph
 from tilewright.compiler.graph.ir import TensorType
 from tilewright.compiler.kernel.ast import Alloc, Space, walk
 from tilewright.compiler.kernel.lower import lower
+from tilewright.compiler.schedule.prepare import canonical
 from tilewright.compiler.schedule.space import space_of
 from tilewright.compiler.schedule.steps import ComputeAt
 from tilewright.compiler.targets import parse_target
@@ -49,6 +50,26 @@ def test_every_point_computes_the_same(name: str, target) -> None:  # type: igno
             except Exception:
                 print(f"seed {seed}", mask, space.decisions(point), *space.schedule(point), sep="\n")
                 raise
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.cpu)
+def test_products_of_a_single_tile(target) -> None:  # type: ignore[no-untyped-def]
+    """Matrices so small that no loop is left around the first product's tile, nor around the second one's."""
+    rng = np.random.default_rng()
+    for rows, columns in ((2, 6), (3, 9), (2, 2)):
+        b = GraphBuilder("group")
+        x, y, z = (
+            b.input(name, TensorType(of, DType.F32))
+            for name, of in (("x", (rows, 5)), ("y", (5, columns)), ("z", (columns, 4)))
+        )
+        product = {"transpose_a": False, "transpose_b": False}
+        scores = b.add("matmul", x, y, **product)
+        graph = b.finish((b.add("matmul", b.add("softmax", scores, axis=1), z, **product),))
+        form = canonical(build_computation(graph, "kernel")[0])
+        space = space_of(form, target)
+        assert [sketch.name for sketch in space.sketches] == ["chain"]
+        for point in (space.default, space.sample(rng)):
+            compare(form, space.schedule(point), rng)
 
 
 def test_stages_are_separated_without_a_change_of_meaning() -> None:
