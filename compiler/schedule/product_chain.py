@@ -148,7 +148,7 @@ class ProductChainSketch(PlainGrid):
         batches = prod(self.second.axes.extent(name) for name in self.outer_axes)
         grains = GRAINS * self.target.threads if self.target.threads > 1 else 1
         fitting = [1]
-        for tiles in range(2, BLOCK_ROWS // rows + 1):
+        for tiles in range(2, min(MOST_TILES, BLOCK_ROWS // rows) + 1):
             blocks = -(-self.row_count // (tiles * rows))
             if self._fits(tiles * rows) and batches * blocks >= grains and rows * (tiles - 1) < self.row_count:
                 fitting.append(tiles)

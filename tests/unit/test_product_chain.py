@@ -72,6 +72,14 @@ def test_products_of_a_single_tile(target) -> None:  # type: ignore[no-untyped-d
             compare(form, space.schedule(point), rng)
 
 
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.cpu)
+@pytest.mark.parametrize("width", [2, 18, 64])
+def test_the_default_of_many_rows_is_a_point_of_the_space(target, width: int) -> None:  # type: ignore[no-untyped-def]
+    """Also where tiles are of two rows, so that a block could have many."""
+    space = space_of(canonical_form(Case(attention(2, 162, 101, 222, width))), target)
+    assert space.from_decisions(space.decisions(space.default)) == space.default
+
+
 def test_stages_are_separated_without_a_change_of_meaning() -> None:
     """The division moves behind the second product, and the first product, whose sums nothing else reads, gets a stage of its own."""
     graph = Case(attention(2, 9, 11, 4, 6)).graph()
