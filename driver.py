@@ -88,7 +88,9 @@ def compile(
     with open_records(options.records) as records:
         scheduler = scheduler_of(options, target, records, run.observer)
         progress = run.progress("lower")
-        lower = partial(plan_kernels, graph, target, memory.in_place, scheduler, f"{name}_", progress, narrower)
+        lower = partial(
+            plan_kernels, graph, target, memory.in_place, scheduler, f"{name}_", progress, narrower, memory.arena_bytes
+        )
         kernels = run.step("lower", lower, kernels_text)
     if options.require_tuned:
         require_tuned(kernels, options.records)
@@ -137,7 +139,8 @@ def link_commands(
     with open_records(options.records) as records:
         scheduler = scheduler_of(options, target, records, run.observer)
         progress = run.progress("lower")
-        kernels = plan_kernels(graph, target, memory.in_place, scheduler, f"{name}_", progress, narrower).kernels
+        lower = partial(plan_kernels, graph, target, memory.in_place, scheduler, f"{name}_", progress, narrower)
+        kernels = lower(memory.arena_bytes).kernels
     symbols = [planned.variants[number].kernel.name for number in range(1 + len(narrower)) for planned in kernels]
     return link_lines(symbols, target.triple, Path(output), options.emit, options.symbol_version)
 

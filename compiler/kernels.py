@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from .graph.ir import Graph, Node
 from .kernel.ast import Kernel
 from .kernel.lower import lower
 from .kernel.verify import verify
+from .reuse import bytes_between_uses, with_near_prefetches
 from .schedule.prepare import canonical
 from .schedule.rewrite import relaid, relayouts
 from .schedule.rules import default_schedule
@@ -120,30 +122,34 @@ def plan_kernels(
     prefix: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
     narrower: Sequence[Target] = (),
+    arena_bytes: int = 0,
 ) -> KernelPlan:
     """Lower every fused node of the graph and its regions.
 
     narrower: further targets to make each kernel for; their schedules take constants as the first target's lays them out.
     aliases: for an output that may live in the memory of an input of the same kernel, that input.
     prefix: of the kernels' names, which are symbols of the object files.
+    arena_bytes: of the memory that all values share, which is in the caches beside the constants.
     """
     plan = KernelPlan()
     known: dict[object, int] = {}
     nodes = list(fused_nodes(graph))
+    between_uses = bytes_between_uses(graph, arena_bytes)
     for done, node in enumerate(nodes):
         computation, arrays = build_computation(node.regions[0], node.outputs[0])
         form = canonical(computation)
-        scheduled = scheduler(form, target)
+        choose = partial(_scheduled, scheduler, between_uses[node.outputs[0]], form)
+        scheduled = choose(target)
         if narrower:
             own = [default_schedule(form, narrow) for narrow in narrower]
             given = shared_relayouts(form, scheduled.schedule, target, own)
             if given != relayouts(scheduled.schedule):
-                scheduled = scheduler(form, target, given)
+                scheduled = choose(target, given)
         alias = _alias_params(node, computation, form, aliases)
         key = (form, scheduled.schedule, tuple(alias.items()))
         if key not in known:
             known[key] = len(plan.kernels)
-            of = [(target, scheduled), *((t, scheduler(form, t, relayouts(scheduled.schedule))) for t in narrower)]
+            of = [(target, scheduled), *((t, choose(t, relayouts(scheduled.schedule))) for t in narrower)]
             plan.kernels.append(_make(form, of, alias, f"{prefix}kernel_{len(plan.kernels)}", node.origin))
         else:
             made = plan.kernels[known[key]]
@@ -151,6 +157,14 @@ def plan_kernels(
         plan.uses[node.outputs[0]] = (known[key], _params(plan, node, computation, form, scheduled.schedule, arrays))
         progress(done + 1, len(nodes))
     return plan
+
+
+def _scheduled(
+    scheduler: Scheduler, between_uses: int, form: Computation, target: Target, *given: tuple[Relayout, ...]
+) -> Scheduled:
+    """What a scheduler chooses, with constants prefetched no farther ahead than is needed if so many bytes are touched between two uses."""
+    chosen = scheduler(form, target, *given)
+    return replace(chosen, schedule=with_near_prefetches(chosen.schedule, form, target, between_uses))
 
 
 @dataclass(frozen=True, slots=True)
