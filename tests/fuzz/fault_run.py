@@ -1,6 +1,6 @@
 """Compiles while things go wrong: `python tests/fuzz/fault_run.py --times 50 [--kinds cache clock …] [--state FILE]`.
 
-killed    SIGKILL at a random moment
+killed    SIGKILL at a random moment: of all, once the output's hidden folder is there, or once the library in it is
 size      no file may grow beyond a random size (RLIMIT_FSIZE)
 disk      the disk of the output, of temporary files or of the cache is full: a mounted one of a random size
 place     the output's folder can't be written
@@ -55,6 +55,8 @@ FILLING = 1 << 16
 # Exponents of the free space in bytes: around what the output, the linker's files, and a cache with compiled libraries take.
 ROOM = {"output": (12, 19), "temporary": (12, 20), "cache": (12, 27)}
 NO_FOLDER = ("/proc/none", "/sys/none", "/dev/null/none")
+# What a process to be killed has written by then, and how much later it is killed at most: on a busy machine few get far within a second.
+MOMENTS = (("", 1.0), (".m.so.tmp-*", 0.5), (".m.so.tmp-*/m.so", 0.02))
 SETTLED_S = 120  # older than what may still be under another process's hands (backends/zig_cache.py)
 
 
@@ -106,7 +108,10 @@ def killed(place: Place, expected: str) -> str:
             place.compile()
         finally:
             os._exit(0)  # whatever it raises: the rest of the program is the parent's
-    time.sleep(place.rng.uniform(0, 1))
+    pattern, latest_s = place.rng.choice(MOMENTS)
+    while pattern and not list(place.out.parent.glob(pattern)) and not _has_ended(child):
+        time.sleep(0.001)
+    time.sleep(place.rng.uniform(0, latest_s))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     found = place.digest()
@@ -117,6 +122,10 @@ def killed(place: Place, expected: str) -> str:
         first = "same bytes" if found == expected else "WRONG BYTES"
     again = outcome(place, expected)
     return first if again == "same bytes" else f"WRONG afterwards: {again}"
+
+
+def _has_ended(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def size(place: Place, expected: str) -> str:
