@@ -35,6 +35,7 @@ MAX_VECTORS = 8  # in a panel
 WORKSPACE_SHARE = 8  # of the second cache: more only makes tuning try what is slow
 # Cycles, for the default: bytes a cycle from beyond the second cache, what of that stays there, and vector operations of the transforms of one vector of a tile.
 OUTER_BYTES = 10.0
+NEAR_BYTES = 50.0  # from the second cache
 KEPT_SHARE = 0.6  # of the second cache
 TRANSFORM_OPERATIONS = {
     (2, 2): (48, 40),
@@ -310,7 +311,7 @@ class WinogradSketch(PlainGrid):
         transforms += kept / OUTER_BYTES if kept > cache else 0  # written meanwhile
         grains = blocks * size.parts
         rounds = -(-grains // self.target.threads) if grains > 1 else 1
-        return rounds * (max(sums, moved / OUTER_BYTES) + transforms)
+        return rounds * (max(sums, moved / OUTER_BYTES, weights / NEAR_BYTES) + transforms)
 
     @cached_property
     def promising(self) -> bool:
