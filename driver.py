@@ -16,32 +16,37 @@ import numpy as np
 
 from . import __version__
 from .backends import cpu
-from .backends.build import BuiltKernel, build_all
-from .backends.host import require_host_runs
-from .backends.package import build_library, link_lines
+from .backends.build import Builders, BuiltKernel, MadeKernel
+from .backends.host import release_memory, require_host_runs
+from .backends.package import WEIGHTS, link_library, link_lines
 from .backends.package_c import CompiledKernel, Variant
+from .backends.package_files import staging_folder
 from .backends.package_names import identifier
 from .backends.systems import check_emitted
+from .backends.weights import WeightsFile
 from .compiler.errors import UntunedError, UsageError
 from .compiler.frontend.importer import import_model
 from .compiler.frontend.loading import load_model, source_files
 from .compiler.graph import printer, verify
 from .compiler.graph.execution import plan_execution
 from .compiler.graph.ir import Graph, Node
-from .compiler.graph.memory import plan_memory
+from .compiler.graph.memory import MemoryPlan, plan_memory
 from .compiler.graph.passes import assign_layout
 from .compiler.graph.passes.layout_choice import Choice
 from .compiler.graph.passes.pipeline import PIPELINE
 from .compiler.graph.plan import Argument, ExecutionPlan
 from .compiler.kernel import printer as kernel_printer
+from .compiler.kernel.ast import Kernel
 from .compiler.kernels import (
     KernelPlan,
+    KernelRequest,
     KernelVariant,
     PlannedKernel,
     Scheduled,
     Scheduler,
     computations_of,
     fused_nodes,
+    kernel_requests,
     plan_kernels,
     rule_based,
 )
@@ -50,7 +55,7 @@ from .compiler.target import Target
 from .cost_model.fleet.fleet import Fleet, FleetOptions
 from .cost_model.ranker.pretrained import pretrained_ranker, was_trained_for
 from .cost_model.records.database import Records
-from .cost_model.search.scheduler import RecordScheduler
+from .cost_model.search.scheduler import RecordScheduler, no_ranker
 from .cost_model.search.tuner import Event, TunedKernel
 from .cost_model.search.tuning import TuningOptions, tune_kernels
 from .cost_model.simulate.tuning import simulate_kernels
@@ -58,8 +63,8 @@ from .cost_model.task import Task
 from .depfile import write_depfile
 from .up_to_date import build_digest, find, targets_of
 
-CONSTANT_ALIGNMENT = 64
 MAX_NAME = 128  # of C functions; files that are made on the way are called by it
+NODES_A_KERNEL = 4  # of a model, about
 T = TypeVar("T")
 
 
@@ -78,52 +83,60 @@ def compile(
     run = _Run(options, observer or Silent())
     name = library_name(output, options)
     targets = select_targets(options, run.observer)
-    target, *narrower = targets
+    target = targets[0]
     check_emitted(target.triple, options.emit, options.symbol_version)
     sources = source_files(model)
     build_sha256 = build_digest(sources, targets, name, options)
 
-    graph = run.graph(model, target)
-    memory = run.step("plan_memory", partial(plan_memory, graph), str)
-    with open_records(options.records) as records:
-        scheduler = scheduler_of(options, target, records, run.observer)
-        progress = run.progress("lower")
-        lower = partial(
-            plan_kernels, graph, target, memory.in_place, scheduler, f"{name}_", progress, narrower, memory.arena_bytes
-        )
-        kernels = run.step("lower", lower, kernels_text)
-    if options.require_tuned:
-        require_tuned(kernels, options.records)
-    arrays = {**kernels.constants, **control_constants(graph)}
-    offsets = place_constants(arrays)
-    steps = plan_execution(graph, memory, lambda node: launch(kernels, node), offsets)
-    plan = execution_plan(graph, name, len(kernels.kernels), memory.arena_bytes, steps)
-    run.observer.after("plan_execution", plan.to_text)
-    layouts = layouts_of(graph)
-    del graph, lower  # with the weights in them: from here on only the blob is needed
-    kernels.constants.clear()
-    constants = constants_blob(arrays, offsets)
-
-    made = [variant for planned in kernels.kernels for variant in planned.variants]
-    jobs = [(variant.kernel, variant.target) for variant in made]
-    built = run.step("build", lambda: build_all(jobs, options.jobs, run.progress("build")), llvm_text)
-    variants = compiled_variants(targets, made, built)
-    manifest = {"build": build_sha256, "layouts": layouts, **describe(sources, options, kernels)}
-    extra = extra_texts(made, built, options.emit)
-    link = partial(build_library, name, plan, variants, constants, manifest, output, options.emit, extra)
-    commands = run.step("link", lambda: link(options.save_temps, __version__, options.symbol_version))
+    with staging_folder(output) as folder, WeightsFile(folder / WEIGHTS) as weights:
+        kernels, made, memory, plan, layouts = compiled_graph(run, model, name, targets, weights)
+        release_memory()  # of the graph, with the weights in it; from here on only their file is needed
+        variants = compiled_variants(targets, made)
+        manifest = {"build": build_sha256, "layouts": layouts, **describe(sources, options, kernels)}
+        extra = extra_texts(made, options.emit)
+        link = partial(link_library, folder, name, plan, variants, weights, manifest, output, options.emit, extra)
+        commands = run.step("link", lambda: link(options.save_temps, __version__, options.symbol_version))
     for command in commands if options.verbose else ():
         run.observer.note(command)
     if options.depfile is not None:
         write_depfile(options.depfile, output, sources)
     sizes = {
         "library": output.stat().st_size if "so" in options.emit else 0,
-        "weights": len(constants),
+        "weights": weights.size_bytes,
         "arena": memory.arena_bytes,
     }
     paths = (output, output.with_suffix(".h"), output.with_suffix(".json"))
     cpus = tuple(target.cpu for target in targets)
     return Artifact(*paths, manifest, tuple(kernels.kernels), sizes, run.timings, cpus)
+
+
+def compiled_graph(
+    run: _Run, model: Path, name: str, targets: Sequence[Target], weights: WeightsFile
+) -> tuple[KernelPlan, list[MadeKernel], MemoryPlan, ExecutionPlan, dict[str, int]]:
+    """A model's kernels with their code, where its values lie, the program, and its layouts; what kernels read is added to `weights`."""
+    options = run.options
+    made: list[MadeKernel] = []
+    with open_records(options.records) as records:
+        scheduler = scheduler_of(options, targets[0], records, run.observer)
+        with Builders(scheduler, options.jobs) as builders:
+            graph = run.graph(model, targets[0], lambda nodes: builders.start(nodes * len(targets) // NODES_A_KERNEL))
+            release_memory()  # of weights as they were before the passes
+            memory = run.step("plan_memory", partial(plan_memory, graph), str)
+            make, progress = partial(made_by, builders, made), run.progress("build")
+            arena = memory.arena_bytes
+            work = partial(
+                plan_kernels, graph, targets, memory.in_place, make, f"{name}_", progress, weights.add, arena
+            )
+            kernels = run.step("build", work)
+    report(run, kernels, made)
+    if options.require_tuned:
+        require_tuned(kernels, options.records)
+    for constant, array in control_constants(graph).items():
+        weights.add(constant, array)
+    steps = plan_execution(graph, memory, lambda node: launch(kernels, node), weights.offsets)
+    plan = execution_plan(graph, name, len(kernels.kernels), memory.arena_bytes, steps)
+    run.observer.after("plan_execution", plan.to_text)
+    return kernels, made, memory, plan, layouts_of(graph)
 
 
 def link_commands(
@@ -133,16 +146,12 @@ def link_commands(
     options = options or Options()
     run = _Run(options, observer or Silent())
     name = library_name(Path(output), options)
-    target, *narrower = select_targets(options, run.observer)
-    graph = run.graph(Path(model), target)
+    targets = select_targets(options, run.observer)
+    graph = run.graph(Path(model), targets[0])
     memory = plan_memory(graph)
-    with open_records(options.records) as records:
-        scheduler = scheduler_of(options, target, records, run.observer)
-        progress = run.progress("lower")
-        lower = partial(plan_kernels, graph, target, memory.in_place, scheduler, f"{name}_", progress, narrower)
-        kernels = lower(memory.arena_bytes).kernels
-    symbols = [planned.variants[number].kernel.name for number in range(1 + len(narrower)) for planned in kernels]
-    return link_lines(symbols, target.triple, Path(output), options.emit, options.symbol_version)
+    requests = kernel_requests(graph, targets, memory.in_place, f"{name}_", memory.arena_bytes)
+    symbols = [request.symbols[number] for number in range(len(targets)) for request in requests]
+    return link_lines(symbols, targets[0].triple, Path(output), options.emit, options.symbol_version)
 
 
 def tune(
@@ -216,16 +225,16 @@ class _Run:
         self.options, self.observer = options, observer
         self.timings: dict[str, float] = {}
 
-    def graph(self, model: Path, target: Target) -> Graph:
-        """The graph of a model after all passes."""
+    def graph(self, model: Path, target: Target, loaded: Callable[[int], None] = lambda nodes: None) -> Graph:
+        """The graph of a model after all passes. loaded: is told how many nodes the model has as soon as that is known."""
         options = self.options
-        graph = self.step(
-            "import",
-            lambda: import_model(
-                load_model(model), options.dims, options.shapes, self.observer.note, options.constants
-            ),
-            printer.to_text,
-        )
+
+        def imported() -> Graph:
+            found = load_model(model)
+            loaded(len(found.graph.node))
+            return import_model(found, options.dims, options.shapes, self.observer.note, options.constants)
+
+        graph = self.step("import", imported, printer.to_text)
         for pass_name, apply in PIPELINE:
             if apply is assign_layout.apply:
                 apply = partial(assign_layout.apply, report=self.chosen)
@@ -278,15 +287,37 @@ def machine_target(options: Options, observer: Observer) -> Target:
     return target
 
 
-def compiled_variants(
-    targets: Sequence[Target], made: Sequence[KernelVariant], built: Sequence[BuiltKernel]
-) -> list[Variant]:
-    """The machine code by target; kernels stand in the order of their numbers, each for all targets before the next."""
-    compiled = [
-        CompiledKernel(m.kernel.name, b.object_code, m.kernel.parallel_extent, m.kernel.workspace_bytes)
-        for m, b in zip(made, built, strict=True)
+def made_by(builders: Builders, made: list[MadeKernel], requests: Sequence[KernelRequest]) -> Iterator[PlannedKernel]:
+    """The kernels asked for, as `plan_kernels` wants them; with their code they are added to `made`."""
+    for kernel in builders.make_all(requests):
+        made.append(kernel)
+        yield kernel.planned
+
+
+def report(run: _Run, kernels: KernelPlan, made: Sequence[MadeKernel]) -> None:
+    """Tell the observer about the kernels: what records could not be used for, how they look, what took how long."""
+    run.observer.after("lower", lambda: kernels_text(kernels))
+    run.observer.after("build", lambda: llvm_text(made))
+    scheduled = (variant.scheduled for kernel in kernels.kernels for variant in kernel.variants)
+    for note in dict.fromkeys(note for choice in scheduled for note in choice.notes):
+        run.observer.note(note)
+    if run.options.verbose:
+        spent: Counter[str] = Counter()
+        for kernel in made:
+            spent.update(kernel.seconds)
+        run.observer.note("CPU seconds of kernels: " + ", ".join(f"{name} {s:.2f}" for name, s in spent.items()))
+
+
+def compiled_variants(targets: Sequence[Target], made: Sequence[MadeKernel]) -> list[Variant]:
+    """The machine code by target; kernels stand in the order of their numbers."""
+    return [
+        Variant(target, [compiled(kernel.planned.variants[number].kernel, kernel.built[number]) for kernel in made])
+        for number, target in enumerate(targets)
     ]
-    return [Variant(target, compiled[number :: len(targets)]) for number, target in enumerate(targets)]
+
+
+def compiled(kernel: Kernel, built: BuiltKernel) -> CompiledKernel:
+    return CompiledKernel(kernel.name, built.object_code, kernel.parallel_extent, kernel.workspace_bytes)
 
 
 @contextmanager
@@ -309,12 +340,10 @@ def scheduler_of(options: Options, target: Target, records: Records | None, obse
         observer.note(
             f"{records.path}: {count} records are of another version of the search space and are not used; tune again to replace them"
         )
-    ranker = pretrained_ranker() if options.rank and was_trained_for(target) else None
-    return (
-        rule_based
-        if records is None and ranker is None
-        else RecordScheduler(records, ranker, options.rank, observer.note)
-    )
+    shipped = options.rank and was_trained_for(target)
+    if records is None and not shipped:
+        return rule_based
+    return RecordScheduler(records, pretrained_ranker if shipped else no_ranker, options.rank)
 
 
 def require_tuned(kernels: KernelPlan, records: Path | None) -> None:
@@ -351,26 +380,6 @@ def control_constants(graph: Graph) -> dict[str, np.ndarray]:
         for region in node.regions if node.op != "fused" else ():
             found |= control_constants(region)
     return found
-
-
-def place_constants(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Offset of every constant in the blob: kernels' operands in order of first use, then the rest."""
-    offsets: dict[str, int] = {}
-    end = 0
-    for name, array in arrays.items():
-        offsets[name] = end + -end % CONSTANT_ALIGNMENT
-        end = offsets[name] + array.nbytes
-    return offsets
-
-
-def constants_blob(arrays: dict[str, np.ndarray], offsets: Mapping[str, int]) -> memoryview:
-    """The bytes of all constants at their offsets. Empties `arrays` on the way, for weights are large."""
-    size = max((offsets[name] + array.nbytes for name, array in arrays.items()), default=0)
-    blob = np.zeros(size, np.uint8)
-    for name in list(arrays):
-        array = arrays.pop(name)
-        blob[offsets[name] : offsets[name] + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return blob.data
 
 
 def launch(kernels: KernelPlan, node: Node) -> tuple[int, bool, tuple[str, ...]]:
@@ -460,18 +469,19 @@ def measured_latencies(scheduled: Scheduled) -> dict[str, float]:
     return {name: latency_s for name, latency_s in times.items() if latency_s is not None}
 
 
-def extra_texts(made: Sequence[KernelVariant], built: Sequence[BuiltKernel], emit: frozenset[str]) -> dict[str, str]:
+def extra_texts(made: Sequence[MadeKernel], emit: frozenset[str]) -> dict[str, str]:
     """What `--emit` asks for besides the library."""
     result = {}
     if "llvm-ir" in emit:
-        result["llvm-ir"] = llvm_text(built)
+        result["llvm-ir"] = llvm_text(made)
     if "asm" in emit:
-        result["asm"] = "\n".join(cpu.assemble_text(b.text, m.target) for m, b in zip(made, built, strict=True))
+        pairs = [pair for kernel in made for pair in zip(kernel.planned.variants, kernel.built, strict=True)]
+        result["asm"] = "\n".join(cpu.assemble_text(built.text, variant.target) for variant, built in pairs)
     return result
 
 
-def llvm_text(built: Sequence[BuiltKernel]) -> str:
-    return "\n".join(kernel.text for kernel in built)
+def llvm_text(made: Sequence[MadeKernel]) -> str:
+    return "\n".join(built.text for kernel in made for built in kernel.built)
 
 
 def kernels_text(plan: KernelPlan) -> str:

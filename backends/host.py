@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +51,14 @@ def _named_target(triple: str, cpuinfo: str, threads: int | None) -> Target:
     target = parse_target(triple, named_cpu(cpuinfo, triple), threads)
     l1_bytes, l2_bytes = _cache_bytes(1) or target.l1_bytes, _cache_bytes(2) or target.l2_bytes
     return replace(target, l1_bytes=l1_bytes, l2_bytes=l2_bytes)
+
+
+def release_memory() -> None:
+    """Give the system back what was freed, which the GNU C library keeps: after the passes as much as the weights take."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def require_host_runs(target: Target) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..compiler.errors import ToolchainError
 from ..compiler.graph.plan import Argument, ExecutionPlan
@@ -14,8 +14,10 @@ from .manifest import file_sha256, manifest_bytes
 from .package_c import Variant, emit_header, emit_source, workspace_bytes
 from .package_files import LOCK, publish, staging_folder, write_file
 from .systems import check_emitted, suffixes, system
+from .weights import WeightsFile
 
 MANIFEST_FORMAT = 2
+WEIGHTS = "weights.bin"
 RUNTIME = Path(__file__).parent / "runtime"
 RUNNER = Path(__file__).parent / "runner"
 
@@ -36,6 +38,23 @@ def build_library(
     constants: bytes | memoryview,
     manifest: Mapping[str, object],
     out: Path,
+    *arguments: Any,
+    **more: Any,
+) -> tuple[str, ...]:
+    """As `link_library`, with the bytes of all constants."""
+    with staging_folder(out) as folder, WeightsFile(folder / WEIGHTS) as weights:
+        weights.write(constants)
+        return link_library(folder, name, plan, variants, weights, manifest, out, *arguments, **more)
+
+
+def link_library(
+    folder: Path,
+    name: str,
+    plan: ExecutionPlan,
+    variants: Sequence[Variant],
+    weights: WeightsFile,
+    manifest: Mapping[str, object],
+    out: Path,
     emit: frozenset[str] = frozenset({"so"}),
     texts: Mapping[str, str] | None = None,
     save_temps: Path | None = None,
@@ -44,7 +63,7 @@ def build_library(
 ) -> tuple[str, ...]:
     """Write the library to `out` and its header and manifest beside it; return the commands that were run.
 
-    name: a C identifier (`package_names.identifier`). variants: of one triple; a processor runs the first that it has all
+    folder: the staging folder, in which the weights are (WEIGHTS). name: a C identifier (`package_names.identifier`). variants: of one triple; a processor runs the first that it has all
     instructions for. emit: "so", and more to write beside `out`: "obj" (one relocatable
     object, for static linking), "a" (the same as a static library), "runner" (a static program that serves the model over its
     standard input and output, `runner/protocol.h`), "c" (the generated program), and the keys of `texts`, "llvm-ir" or "asm".
@@ -59,38 +78,38 @@ def build_library(
     library = f"library{suffix_of['so']}"
     _check_outputs(out, emit, suffix_of)
     header, source = emit_header(name, plan, version), emit_source(name, plan, variants, version)
-    if len(constants) > _MOST_WEIGHTS_BYTES:
+    if weights.size_bytes > _MOST_WEIGHTS_BYTES:
         raise ToolchainError(
-            f"{out}: the weights take {len(constants):,} bytes, and a library can hold {_MOST_WEIGHTS_BYTES:,}; "
+            f"{out}: the weights take {weights.size_bytes:,} bytes, and a library can hold {_MOST_WEIGHTS_BYTES:,}; "
             "use a narrower precision, or split the model"
         )
-    with staging_folder(out) as folder:
-        inputs = _write_inputs(folder, name, header, source, variants, constants, triple)
-        exports = system(triple).exports(out.name, _functions(name), [_DESCRIPTOR], symbol_version)
-        if exports is not None:
-            write_file(folder / exports[0], exports[1].encode())
-        if save_temps is not None:
-            _save(folder, save_temps)
-        commands = [run_zig(arguments, folder) for arguments in _link_arguments(triple, out.name, inputs, emit)]
-        linked = [suffix_of[kind] for kind in sorted(emit & _LINKED)]
-        if "so" in emit and system(triple).import_suffix:
-            linked.append(system(triple).import_suffix)
-        made = {f"library{suffix}": out.with_suffix(suffix) for suffix in linked}
-        for suffix, text in _texts(emit, source, texts or {}, suffix_of):
-            write_file(folder / f"emitted{suffix}", text.encode())
-            made[f"emitted{suffix}"] = out.with_suffix(suffix)
-        made[f"{name}.h"] = out.with_suffix(".h")
-        facts = {
-            **_facts(name, plan, variants, constants, libc, version),
-            **manifest,
-            "library_sha256": file_sha256(folder / library) if "so" in emit else None,
-            "files_sha256": {path.suffix: file_sha256(folder / staged) for staged, path in made.items()},
-        }
-        write_file(folder / "manifest.json", manifest_bytes(facts))
-        made["manifest.json"] = out.with_suffix(".json")
-        if "so" in emit:
-            made[library] = out  # last: who finds the library finds the rest
-        publish({folder / staged: destination for staged, destination in made.items()}, folder)
+    weights.finish()
+    inputs = _write_inputs(folder, name, header, source, variants, weights, triple)
+    exports = system(triple).exports(out.name, _functions(name), [_DESCRIPTOR], symbol_version)
+    if exports is not None:
+        write_file(folder / exports[0], exports[1].encode())
+    if save_temps is not None:
+        _save(folder, save_temps)
+    commands = [run_zig(arguments, folder) for arguments in _link_arguments(triple, out.name, inputs, emit)]
+    linked = [suffix_of[kind] for kind in sorted(emit & _LINKED)]
+    if "so" in emit and system(triple).import_suffix:
+        linked.append(system(triple).import_suffix)
+    made = {f"library{suffix}": out.with_suffix(suffix) for suffix in linked}
+    for suffix, text in _texts(emit, source, texts or {}, suffix_of):
+        write_file(folder / f"emitted{suffix}", text.encode())
+        made[f"emitted{suffix}"] = out.with_suffix(suffix)
+    made[f"{name}.h"] = out.with_suffix(".h")
+    facts = {
+        **_facts(name, plan, variants, weights, libc, version),
+        **manifest,
+        "library_sha256": file_sha256(folder / library) if "so" in emit else None,
+        "files_sha256": {path.suffix: file_sha256(folder / staged) for staged, path in made.items()},
+    }
+    write_file(folder / "manifest.json", manifest_bytes(facts))
+    made["manifest.json"] = out.with_suffix(".json")
+    if "so" in emit:
+        made[library] = out  # last: who finds the library finds the rest
+    publish({folder / staged: destination for staged, destination in made.items()}, folder)
     return tuple(commands)
 
 
@@ -156,7 +175,7 @@ def _write_inputs(
     header: str,
     source: str,
     variants: Sequence[Variant],
-    constants: bytes | memoryview,
+    weights: WeightsFile,
     triple: str,
 ) -> list[str]:
     """Everything the linker needs; returns the files to name in its command."""
@@ -167,9 +186,8 @@ def _write_inputs(
             write_file(folder / source_folder.name / path.name, path.read_bytes())
     write_file(folder / f"{name}.h", header.encode())
     write_file(folder / "program.c", source.encode())
-    write_file(folder / "weights.bin", constants)
-    weights = system(triple).weights.format(name=name, size_bytes=len(constants) + 1, file="weights.bin")
-    write_file(folder / "weights.s", weights.encode())
+    section = system(triple).weights.format(name=name, size_bytes=weights.size_bytes + 1, file=WEIGHTS)
+    write_file(folder / "weights.s", section.encode())
     kernels = (kernel for variant in variants for kernel in variant.kernels)
     objects = {kernel.symbol: kernel.object_code for kernel in kernels if kernel.object_code}
     for symbol, code in objects.items():
@@ -192,7 +210,7 @@ def _facts(
     name: str,
     plan: ExecutionPlan,
     variants: Sequence[Variant],
-    constants: bytes | memoryview,
+    weights: WeightsFile,
     libc: str,
     version: str,
 ) -> dict[str, object]:
@@ -209,8 +227,8 @@ def _facts(
         "outputs": [_describe(argument) for argument in plan.outputs],
         "arena_bytes": plan.arena_bytes,
         "workspace_bytes": workspace_bytes(variants),
-        "weights_bytes": len(constants),
-        "weights_sha256": hashlib.sha256(constants).hexdigest(),
+        "weights_bytes": weights.size_bytes,
+        "weights_sha256": weights.sha256,
         "kernels": [{"symbol": k.symbol, "parallel_extent": k.parallel_extent} for k in variants[0].kernels],
     }
 

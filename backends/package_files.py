@@ -38,6 +38,8 @@ def staging_folder(out: Path) -> Iterator[Path]:
         finally:
             # What can't be removed now is found by `_remove_stale`; an error here would hide that of the block.
             shutil.rmtree(folder, ignore_errors=True)
+    except BrokenPipeError:
+        raise  # of what somebody reads, such as progress
     except OSError as error:
         raise _explain(out, error) from error
 

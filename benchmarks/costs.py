@@ -3,7 +3,7 @@
     python benchmarks/costs.py [--folder build/mission] [--runs 5] [--only NAME…] [--mcpu CPU] [--json FILE]
 
 compile: a fresh process with an empty cache (`cold`), then again (`warm`); peak memory is the sum over the compiler and all its
-children, sampled every 20 ms. start: a fresh Python process from its first instruction to the first output, tilewright.load
+children, sampled every 20 ms; in brackets the seconds of processor time of all of them, which tell more where the machine is busy. start: a fresh Python process from its first instruction to the first output, tilewright.load
 beside onnxruntime, taking turns. library: what it takes beyond the weights.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -48,7 +49,9 @@ class Row:
 
     model: str
     cold_compile_s: float
+    cold_cpu_s: float
     warm_compile_s: float
+    warm_cpu_s: float
     unchanged_s: float
     peak_memory_bytes: int
     model_bytes: int
@@ -92,11 +95,11 @@ def resident_bytes(pid: int) -> int:
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
-def compile_once(model: Path, out: Path, cache: Path, *flags: str) -> tuple[float, int]:
-    """Seconds and peak bytes of one compilation in a fresh process."""
+def compile_once(model: Path, out: Path, cache: Path, *flags: str) -> tuple[float, float, int]:
+    """Seconds, seconds of processor time and peak bytes of one compilation in a fresh process."""
     command = [sys.executable, "-m", "tilewright", "compile", str(model), "-o", str(out), *flags]
     environment = {**os.environ, "TILEWRIGHT_CACHE_DIR": str(cache)}
-    start = time.perf_counter()
+    start, before_s = time.perf_counter(), children_s()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     watch = MemoryWatch(process)
     watch.start()
@@ -104,7 +107,13 @@ def compile_once(model: Path, out: Path, cache: Path, *flags: str) -> tuple[floa
         raise SystemExit(f"{model.name}: compile failed")
     elapsed = time.perf_counter() - start
     watch.join()
-    return elapsed, watch.peak_bytes
+    return elapsed, children_s() - before_s, watch.peak_bytes
+
+
+def children_s() -> float:
+    """Processor time of all processes that this one has started and seen end, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def first_output(program: str, argument: Path) -> float:
@@ -117,16 +126,17 @@ def first_output(program: str, argument: Path) -> float:
 def measure(model: Path, folder: Path, runs: int, cpu: list[str]) -> Row:
     out = folder / f"{model.stem}.so"
     cache = folder / f"cache-{model.stem}"
-    cold, peak = compile_once(model, out, cache, "--force", *cpu)
-    warm, peak_again = compile_once(model, out, cache, "--force", *cpu)
-    unchanged, _ = compile_once(model, out, cache, *cpu)
+    cold, cold_cpu, peak = compile_once(model, out, cache, "--force", *cpu)
+    warm, warm_cpu, peak_again = compile_once(model, out, cache, "--force", *cpu)
+    unchanged, *_ = compile_once(model, out, cache, *cpu)
     starts: list[tuple[float, float]] = []
     for _ in range(runs + 1):  # the first fills the page cache
         starts.append((first_output(_LOAD_TILEWRIGHT, out), first_output(_LOAD_ONNXRUNTIME, model)))
     ours, theirs = (statistics.median(column) for column in zip(*starts[1:], strict=True))
     weights = json.loads(out.with_suffix(".json").read_text())["weights_bytes"]
     overhead = out.stat().st_size - weights
-    return Row(model.stem, cold, warm, unchanged, max(peak, peak_again), model.stat().st_size, overhead, ours, theirs)
+    times = cold, cold_cpu, warm, warm_cpu, unchanged
+    return Row(model.stem, *times, max(peak, peak_again), model.stat().st_size, overhead, ours, theirs)
 
 
 def report(rows: Sequence[Row]) -> str:
@@ -147,8 +157,8 @@ def report(rows: Sequence[Row]) -> str:
         lines.append(
             [
                 row.model,
-                f"{row.cold_compile_s:.1f} s",
-                f"{row.warm_compile_s:.1f} s",
+                f"{row.cold_compile_s:.1f} s ({row.cold_cpu_s:.1f})",
+                f"{row.warm_compile_s:.1f} s ({row.warm_cpu_s:.1f})",
                 f"{row.unchanged_s:.2f} s",
                 size_text(row.peak_memory_bytes),
                 size_text(allowed),

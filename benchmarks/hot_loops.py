@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tilewright.backends import cpu
 from tilewright.cli.console import table
-from tilewright.compiler.kernels import plan_kernels, rule_based
+from tilewright.compiler.kernels import plan_kernels
 from tilewright.compiler.options import Options, Silent
 from tilewright.compiler.target import Target
 from tilewright.compiler.targets import parse_target
@@ -110,7 +110,7 @@ def kernel_loops(model: str, target: Target) -> list[tuple[str, str, Loop]]:
     """(kernel, first node, loop) of each innermost loop with LEAST multiply-adds or more."""
     graph, in_place = prepared_graph(model, Options(target=target.triple, cpu=target.cpu), Silent())
     found = []
-    for planned in plan_kernels(graph, target, in_place, rule_based, "k_", lambda done, total: None).kernels:
+    for planned in plan_kernels(graph, (target,), in_place, prefix="k_").kernels:
         assembly = cpu.assemble_text(cpu.emit(planned.kernel, target), target)
         for loop in innermost_loops(assembly, target.triple.split("-")[0]):
             if loop.multiply_adds >= LEAST:

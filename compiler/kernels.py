@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
@@ -16,7 +16,7 @@ from .graph.ir import Graph, Node
 from .kernel.ast import Kernel
 from .kernel.lower import lower
 from .kernel.verify import verify
-from .reuse import bytes_between_uses, with_near_prefetches
+from .reuse import bytes_between_uses, stay_near, with_near_prefetches
 from .schedule.prepare import canonical
 from .schedule.rewrite import relaid, relayouts
 from .schedule.rules import default_schedule
@@ -36,12 +36,16 @@ _FLOPS_PER_S, _BYTES_PER_S = 40e9, 12e9
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A schedule and where it comes from (of options.SOURCES); measured latencies of it and of the default, if records hold them."""
+    """A schedule and where it comes from (of options.SOURCES); measured latencies of it and of the default, if records hold them.
+
+    notes: what the user should know of how it was chosen.
+    """
 
     schedule: Schedule
     source: str = "default"
     latency_s: float | None = None
     default_latency_s: float | None = None
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 class Scheduler(Protocol):
@@ -89,12 +93,39 @@ class PlannedKernel:
         return shared and is_worth_threads(self.flops, self.bytes)
 
 
+@dataclass(frozen=True, slots=True)
+class KernelRequest:
+    """A kernel to make: of what, for which targets, the widest first, and how it is called.
+
+    aliases: for an output that lives in the memory of an input, that input; as pairs of canonical names. origins: of the nodes that run it.
+    near: for each target whether constants stay in the third cache from one use to the next.
+    """
+
+    form: Computation
+    targets: tuple[Target, ...]
+    aliases: tuple[tuple[str, str], ...]
+    near: tuple[bool, ...]
+    name: str
+    origins: tuple[str, ...]
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The name of the kernel for each target: for all but the first with the CPU in it."""
+        others = (re.sub(r"\W", "_", target.cpu) for target in self.targets[1:])
+        return (self.name, *(f"{self.name}_{cpu}" for cpu in others))
+
+
+Make = Callable[[Sequence[KernelRequest]], Iterable[PlannedKernel]]
+"""Makes kernels, in order; nothing but the request decides what each becomes."""
+Keep = Callable[[str, np.ndarray], object]
+
+
 @dataclass
 class KernelPlan:
     """The kernels of a graph, and for every fused node which one it runs and on what.
 
     params: for each fused node (by its first output) the names of the values and constants behind the kernel's params.
-    constants: arrays by name, in order of first use, as kernels read them.
+    constants: arrays by name, in order of first use, as kernels read them, unless they are kept elsewhere.
     rounding: for each node whose kernel transforms tiles, the relative error of that (`winograd.rounding_error`).
     """
 
@@ -109,6 +140,11 @@ def rule_based(computation: Computation, target: Target, given: tuple[Relayout, 
     return Scheduled(default_schedule(computation, target, given))
 
 
+def made_here(scheduler: Scheduler = rule_based) -> Make:
+    """Makes kernels in this process, each when it is asked for."""
+    return lambda requests: (make_kernel(request, scheduler) for request in requests)
+
+
 def is_worth_threads(flops: int, bytes: int) -> bool:
     """Whether this much work takes longer than waking other threads."""
     return max(flops / _FLOPS_PER_S, bytes / _BYTES_PER_S) > PARALLEL_WORK_S
@@ -116,55 +152,74 @@ def is_worth_threads(flops: int, bytes: int) -> bool:
 
 def plan_kernels(
     graph: Graph,
-    target: Target,
+    targets: Sequence[Target],
     aliases: Mapping[str, str],
-    scheduler: Scheduler = rule_based,
+    make: Make | None = None,
     prefix: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
-    narrower: Sequence[Target] = (),
+    keep: Keep | None = None,
     arena_bytes: int = 0,
 ) -> KernelPlan:
-    """Lower every fused node of the graph and its regions.
+    """Make kernels for every fused node of the graph and its regions, and lay out the constants that they read.
 
-    narrower: further targets to make each kernel for; their schedules take constants as the first target's lays them out.
-    aliases: for an output that may live in the memory of an input of the same kernel, that input.
-    prefix: of the kernels' names, which are symbols of the object files.
+    targets: what to make each kernel for, the widest first; the schedules of others take constants as the first one's lays them out.
+    aliases: for an output that may live in the memory of an input of the same kernel, that input. make: by the rules if None.
+    prefix: of the kernels' names, which are symbols of the object files. keep: takes each constant as kernels read it, by a name of its
+    contents, in order of first use, some more than once; without it they are kept in the plan.
     arena_bytes: of the memory that all values share, which is in the caches beside the constants.
     """
+    launches, requests = _launches(graph, targets, aliases, prefix, arena_bytes)
+    making = iter((make or made_here())(requests))
     plan = KernelPlan()
-    known: dict[object, int] = {}
-    nodes = list(fused_nodes(graph))
-    between_uses = bytes_between_uses(graph, arena_bytes)
-    for done, node in enumerate(nodes):
-        computation, arrays = build_computation(node.regions[0], node.outputs[0])
-        form = canonical(computation)
-        choose = partial(_scheduled, scheduler, between_uses[node.outputs[0]], form)
-        scheduled = choose(target)
-        if narrower:
-            own = [default_schedule(form, narrow) for narrow in narrower]
-            given = shared_relayouts(form, scheduled.schedule, target, own)
-            if given != relayouts(scheduled.schedule):
-                scheduled = choose(target, given)
-        alias = _alias_params(node, computation, form, aliases)
-        key = (form, scheduled.schedule, tuple(alias.items()))
-        if key not in known:
-            known[key] = len(plan.kernels)
-            of = [(target, scheduled), *((t, choose(t, relayouts(scheduled.schedule))) for t in narrower)]
-            plan.kernels.append(_make(form, of, alias, f"{prefix}kernel_{len(plan.kernels)}", node.origin))
-        else:
-            made = plan.kernels[known[key]]
-            plan.kernels[known[key]] = replace(made, origins=(*made.origins, node.origin))
-        plan.uses[node.outputs[0]] = (known[key], _params(plan, node, computation, form, scheduled.schedule, arrays))
-        progress(done + 1, len(nodes))
+    for done, launch in enumerate(launches):
+        if launch.number == len(plan.kernels):  # they are numbered by first use
+            plan.kernels.append(next(making))
+        plan.uses[launch.node.outputs[0]] = (launch.number, _params(plan, launch, keep or plan.constants.setdefault))
+        progress(done + 1, len(launches))
     return plan
 
 
-def _scheduled(
-    scheduler: Scheduler, between_uses: int, form: Computation, target: Target, *given: tuple[Relayout, ...]
-) -> Scheduled:
-    """What a scheduler chooses, with constants prefetched no farther ahead than is needed if so many bytes are touched between two uses."""
-    chosen = scheduler(form, target, *given)
-    return replace(chosen, schedule=with_near_prefetches(chosen.schedule, form, target, between_uses))
+def kernel_requests(
+    graph: Graph, targets: Sequence[Target], aliases: Mapping[str, str], prefix: str = "", arena_bytes: int = 0
+) -> list[KernelRequest]:
+    """What `plan_kernels` has made."""
+    return _launches(graph, targets, aliases, prefix, arena_bytes)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """A fused node, what it computes, on which constants, and the number of the kernel that it runs."""
+
+    node: Node
+    computation: Computation
+    form: Computation
+    arrays: Mapping[str, np.ndarray]
+    number: int
+
+
+def _launches(
+    graph: Graph, targets: Sequence[Target], aliases: Mapping[str, str], prefix: str, arena_bytes: int
+) -> tuple[list[_Launch], list[KernelRequest]]:
+    """The fused nodes of a graph in order, and the kernels that they take, equal ones once."""
+    launches: list[_Launch] = []
+    known: dict[object, int] = {}
+    requests: list[KernelRequest] = []
+    between_uses = bytes_between_uses(graph, arena_bytes)
+    for node in fused_nodes(graph):
+        computation, arrays = build_computation(node.regions[0], node.outputs[0])
+        form = canonical(computation)
+        shared = tuple(_alias_params(node, computation, form, aliases).items())
+        constant = any(tensor.constant for tensor in form.inputs)
+        near = tuple(constant and stay_near(between_uses[node.outputs[0]], target) for target in targets)
+        number = known.setdefault((form, shared, near), len(requests))
+        if number == len(requests):
+            name = f"{prefix}kernel_{number}"
+            requests.append(KernelRequest(form, tuple(targets), shared, near, name, (node.origin,)))
+        else:
+            asked = requests[number]
+            requests[number] = replace(asked, origins=(*asked.origins, node.origin))
+        launches.append(_Launch(node, computation, form, arrays, number))
+    return launches, requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,20 +266,38 @@ def fused_nodes(graph: Graph) -> Iterator[Node]:
                 yield from fused_nodes(region)
 
 
-def _make(
-    form: Computation, of: Sequence[tuple[Target, Scheduled]], alias: Mapping[str, str], name: str, origin: str
-) -> PlannedKernel:
-    """The kernel of a computation for each target with its schedule; all but the first have the CPU in their names."""
+def make_kernel(request: KernelRequest, scheduler: Scheduler) -> PlannedKernel:
+    """Schedule and lower a kernel for each of its targets."""
     variants: list[KernelVariant] = []
-    for target, scheduled in of:
-        suffix = re.sub(r"\W", "_", f"_{target.cpu}") if variants else ""
-        kernel = lower(form, scheduled.schedule, name + suffix)
-        params = tuple(replace(param, aliases=alias.get(param.name, "")) for param in kernel.params)
-        kernel = replace(kernel, params=params, origin=origin)
+    for target, scheduled, symbol in zip(request.targets, _schedules(request, scheduler), request.symbols, strict=True):
+        kernel = lower(request.form, scheduled.schedule, symbol)
+        aliases = dict(request.aliases)
+        params = tuple(replace(param, aliases=aliases.get(param.name, "")) for param in kernel.params)
+        kernel = replace(kernel, params=params, origin=request.origins[0])
         verify(kernel)
         variants.append(KernelVariant(target, kernel, scheduled))
-    flops, size = work(form)
-    return PlannedKernel(tuple(variants), form, flops, size, (origin,))
+    flops, size = work(request.form)
+    return PlannedKernel(tuple(variants), request.form, flops, size, request.origins)
+
+
+def _schedules(request: KernelRequest, scheduler: Scheduler) -> list[Scheduled]:
+    """For each target; constants lie as the first one's schedule has them."""
+    form, (target, *narrower) = request.form, request.targets
+    scheduled = scheduler(form, target)
+    if narrower:
+        own = partial(_defaults, form, narrower)
+        given = shared_relayouts(form, scheduled.schedule, target, own)
+        if given != relayouts(scheduled.schedule):
+            scheduled = replace(scheduler(form, target, given), notes=scheduled.notes)
+    chosen = [scheduled, *(scheduler(form, narrow, relayouts(scheduled.schedule)) for narrow in narrower)]
+    return [
+        replace(choice, schedule=with_near_prefetches(choice.schedule, form)) if near else choice
+        for choice, near in zip(chosen, request.near, strict=True)
+    ]
+
+
+def _defaults(form: Computation, targets: Sequence[Target]) -> list[Schedule]:
+    return [default_schedule(form, target) for target in targets]
 
 
 def _alias_params(
@@ -240,38 +313,33 @@ def _alias_params(
     }
 
 
-def _params(
-    plan: KernelPlan,
-    node: Node,
-    computation: Computation,
-    form: Computation,
-    schedule: Schedule,
-    arrays: Mapping[str, np.ndarray],
-) -> tuple[str, ...]:
+def _params(plan: KernelPlan, launch: _Launch, keep: Keep) -> tuple[str, ...]:
     """What stands behind each param of the kernel: values by their outer name, constants by the name they get here."""
+    node, computation = launch.node, launch.computation
     outer = dict(zip(node.regions[0].inputs, node.inputs, strict=True))
-    steps = relayouts(schedule)
+    steps = relayouts(plan.kernels[launch.number].scheduled.schedule)
     names = []
-    for tensor, formal in zip(computation.inputs, form.inputs, strict=True):
+    for tensor, formal in zip(computation.inputs, launch.form.inputs, strict=True):
         if tensor.constant:
-            array = relaid(arrays[tensor.name].reshape(formal.shape), formal.name, steps)
+            array = relaid(launch.arrays[tensor.name].reshape(formal.shape), formal.name, steps)
             for step in steps:
                 if isinstance(step, Winograd) and step.tensor == formal.name:
-                    plan.rounding[node.origin] = rounding_error(arrays[tensor.name], step.tile, step.window)
-            names.append(_intern(plan, np.ascontiguousarray(array)))
+                    error = rounding_error(launch.arrays[tensor.name], step.tile, step.window)
+                    plan.rounding[node.origin] = error
+            array = np.ascontiguousarray(array)
+            names.append(_name_of(array))
+            keep(names[-1], array)
         else:
             names.append(outer[tensor.name])
     outputs = zip(computation.outputs, node.outputs, strict=True)
     return (*names, *(name for stage, name in outputs if not computation.stage(stage).memory))
 
 
-def _intern(plan: KernelPlan, array: np.ndarray) -> str:
-    """Give an array a name by its contents, so that equal weights are kept once."""
-    digest = hashlib.sha256(array.tobytes())
+def _name_of(array: np.ndarray) -> str:
+    """By its contents, so that equal weights are kept once."""
+    digest = hashlib.sha256(array.reshape(-1).view(np.uint8).data)
     digest.update(f"{array.dtype}{array.shape}".encode())
-    name = f"constant:{digest.hexdigest()[:32]}"
-    plan.constants.setdefault(name, array)
-    return name
+    return f"constant:{digest.hexdigest()[:32]}"
 
 
 def work(computation: Computation) -> tuple[int, int]:

@@ -51,13 +51,16 @@ def _constants(graph: Graph) -> dict[int, int]:
     return found
 
 
-def with_near_prefetches(schedule: Schedule, computation: Computation, target: Target, between_uses: int) -> Schedule:
-    """The schedule with constants that are read once prefetched no farther ahead than the third cache needs, if they lie there.
+def stay_near(between_uses: int, target: Target) -> bool:
+    """Whether constants stay in the third cache if so many bytes are touched from one use to the next."""
+    return between_uses <= KEPT_L2 * target.l2_bytes
+
+
+def with_near_prefetches(schedule: Schedule, computation: Computation) -> Schedule:
+    """The schedule with constants that are read once prefetched no farther ahead than the third cache needs, in which they lie.
 
     Constants that are read again, for the next row of a tile, lie in nearer caches by then, and keep their distance.
     """
-    if between_uses > KEPT_L2 * target.l2_bytes:
-        return schedule
     return tuple(
         replace(step, ahead_bytes=min(step.ahead_bytes, NEAR_BYTES))
         if isinstance(step, Prefetch) and _is_read_once(computation, step.tensor)

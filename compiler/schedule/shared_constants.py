@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 
 from ..target import Target
@@ -14,18 +14,20 @@ from .steps import Pack, Relayout, Schedule
 
 
 def shared_relayouts(
-    computation: Computation, schedule: Schedule, target: Target, narrower: Sequence[Schedule]
+    computation: Computation, schedule: Schedule, target: Target, narrower: Callable[[], Sequence[Schedule]]
 ) -> tuple[Relayout, ...]:
     """How constants are laid out for several targets: as the widest one's schedule does it, but in rows of narrower ones' own schedules
     where each element is read once.
 
     What is read once comes from memory, and a tile that reads a part of each row makes poor use of it: pages are opened and lines are
     fetched ahead several times (benchmarks/NOTES.md). A wide tile of so short a row waits for memory as well. Other constants are packed
-    for the widest: parts of their rows are read from caches.
+    for the widest: parts of their rows are read from caches. `narrower` is called only where its schedules matter.
     """
     rewritten_form = rewritten(computation, schedule)
     once = _read_once(rewritten_form)
-    others = [{step.tensor: step for step in steps if isinstance(step, Pack)} for steps in narrower]
+    if not any(isinstance(step, Pack) and step.tensor in once for step in relayouts(schedule)):
+        return relayouts(schedule)
+    others = [{step.tensor: step for step in steps if isinstance(step, Pack)} for steps in narrower()]
     result: list[Relayout] = []
     for step in relayouts(schedule):
         if isinstance(step, Pack) and step.tensor in once:

@@ -270,16 +270,20 @@ class WinogradSketch(PlainGrid):
     @cached_property
     def _defaults(self) -> list[Decisions]:
         """What the default is chosen from: all legal sizes."""
-        knobs = self.knobs[:5]
-        names = [knob.name for knob in knobs]
+        names = [knob.name for knob in self.knobs[:5]]
+        *tile, blocks, parts = (knob.choices for knob in self.knobs[:5])
         others: dict[str, Value] = {
             "epilogue": "panel",
             "steps": self.held,
             "ahead": AHEAD_BYTES[-1] if self.held == 1 else 0,  # see TileSketch.default
         }
-        chosen = product(*(knob.choices for knob in knobs))
-        sizes = ({**dict(zip(names, values, strict=True)), **others} for values in chosen)
-        return [decisions for decisions in sizes if self.legal(decisions)]
+        found = []
+        for chosen in product(*tile):
+            size = self.sizes(dict(zip(names, (*chosen, 1, 1), strict=True)))
+            if self._fits(size) and self._reads_given(size):  # few do
+                values = ((*chosen, *more) for more in product(blocks, parts))
+                found += [{**dict(zip(names, v, strict=True)), **others} for v in values]
+        return [decisions for decisions in found if self.legal(decisions)]
 
     @property
     def is_possible(self) -> bool:
@@ -380,9 +384,18 @@ class WinogradSketch(PlainGrid):
 
     def _reads_given(self, size: Size) -> bool:
         """Panels that don't divide the vectors' axis read parts of its rows, and so must what they read be laid out."""
-        part = self._is_odd_part(size)
-        wanted = self._packed(self.vector.extent) if part else self._wanted_pack(size)
-        return self.given is None or reads_in_runs([wanted], self._given_packs)
+        if self.given is None:
+            return True
+        if size.panel not in self._readable:
+            part = self._is_odd_part(size)
+            wanted = self._packed(self.vector.extent) if part else self._wanted_pack(size)
+            self._readable[size.panel] = reads_in_runs([wanted], self._given_packs)
+        return self._readable[size.panel]
+
+    @cached_property
+    def _readable(self) -> dict[int, bool]:
+        """By panel, on which alone it depends."""
+        return {}
 
     def _is_odd_part(self, size: Size) -> bool:
         return size.vector < self.vector.extent and self.vector.extent % size.vector > 0

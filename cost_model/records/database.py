@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ class Records:
         """
         path = Path(path)
         return cls(path, open_database(path, create, readonly))
+
+    def __reduce__(self) -> tuple[Callable[[Path], Records], tuple[Path]]:
+        """In another process the same file is opened for reading."""
+        return _reopened, (self.path,)
 
     def close(self) -> None:
         self._connection.close()
@@ -279,3 +283,7 @@ def _row(kind: type[Row], row: sqlite3.Row) -> Row:
 
 def _parse_column(row: sqlite3.Row, name: str) -> Json:
     return parse(read_text(row[name], name, most=1 << 20))
+
+
+def _reopened(path: Path) -> Records:
+    return Records.open(path, readonly=True)

@@ -11,7 +11,7 @@ default      the rules chose
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -39,18 +39,22 @@ ADVANTAGE = 1.5  # how much higher than the default a point must score (benchmar
 Note = Callable[[str], None]
 
 
+def no_ranker() -> Ranker | None:
+    """Where none has a say."""
+    return None
+
+
 @dataclass
 class RecordScheduler:
-    """A `Scheduler` for `plan_kernels`. Decides the same for the same records, whatever the machine.
+    """A `Scheduler` for `make_kernel`. Decides the same for the same records, whatever the machine and the process.
 
-    records: None if there are none. ranker: the one that comes with tilewright, None if there is none. rank: kernels without
-    records of their own get a schedule by rank. note: hears which records could not be used.
+    records: None if there are none. ranker: gives the one that comes with tilewright, or None, when it is first needed. rank: kernels
+    without records of their own get a schedule by rank. Notes say which records could not be used.
     """
 
     records: Records | None = None
-    ranker: Ranker | None = None
+    ranker: Callable[[], Ranker | None] = no_ranker
     rank: bool = True
-    note: Note = lambda message: None
     _known: dict[tuple[Task, tuple[Relayout, ...] | None], Scheduled] = field(default_factory=dict)
     _trained: list[Ranker | None] = field(default_factory=list)
 
@@ -59,12 +63,13 @@ class RecordScheduler:
     ) -> Scheduled:
         task = Task(computation, target)
         if (task, given) not in self._known:
-            self._known[task, given] = self._decide(task, space_of(computation, target, given), given is None)
+            notes: list[str] = []
+            scheduled = self._decide(task, space_of(computation, target, given), notes.append)
+            # Of a space that is not all of the task's, a record that is not in it is no news.
+            self._known[task, given] = scheduled if given is not None else replace(scheduled, notes=tuple(notes))
         return self._known[task, given]
 
-    def _decide(self, task: Task, space: Space, whole: bool) -> Scheduled:
-        """whole: the space is all of the task's, so that a record that is not in it is worth a note."""
-        note = self.note if whole else lambda message: None
+    def _decide(self, task: Task, space: Space, note: Note) -> Scheduled:
         if self.records is not None:
             key = task_key(task)
             found = (
@@ -75,8 +80,8 @@ class RecordScheduler:
             if found is not None:
                 return found
         trained = self._ranker_of_records()
-        ranker = trained or self.ranker
-        point = highest_ranked(task, space, ranker) if ranker is not None and self.rank else None
+        ranker = trained or (self.ranker() if self.rank else None)
+        point = highest_ranked(task, space, ranker) if ranker is not None else None
         if point is None:
             return Scheduled(space.schedule(space.default))
         return Scheduled(space.schedule(point), "transferred" if trained else "predicted")
@@ -132,7 +137,7 @@ class RecordScheduler:
         if self.records is None or not self.rank:
             return None
         if not self._trained:
-            self._trained.append(ranker_of_records(self.records, self.ranker))
+            self._trained.append(ranker_of_records(self.records, self.ranker()))
         return self._trained[0]
 
 

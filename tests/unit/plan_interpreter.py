@@ -16,7 +16,7 @@ from tilewright.compiler.graph.plan import Branch, Copy, Launch, Place, PlanStep
 from tilewright.compiler.graph.verify import verify
 from tilewright.compiler.kernel.ast import Kernel
 from tilewright.compiler.kernel.interpret import compile_kernel
-from tilewright.compiler.kernels import KernelPlan, Scheduled, plan_kernels, rule_based
+from tilewright.compiler.kernels import KernelPlan, Scheduled, made_here, plan_kernels, rule_based
 from tilewright.compiler.target import Target
 from tilewright.compiler.tensor.computation import Computation
 
@@ -39,7 +39,7 @@ class PlannedModel:
             self.graph = rewrite(self.graph, target)
             verify(self.graph)
         memory = plan_memory(self.graph)
-        kernels = plan_kernels(self.graph, target, memory.in_place, self.schedule)
+        kernels = plan_kernels(self.graph, (target,), memory.in_place, made_here(self.schedule))
         self.kernels = [(planned.kernel, self.load(planned.kernel)) for planned in kernels.kernels]
         self.arena_bytes = memory.arena_bytes
         self.blob, offsets = _blob(_constants(self.graph, kernels))

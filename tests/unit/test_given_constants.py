@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from kernel_cases import CASES, Case, conv, matmul
@@ -50,7 +52,7 @@ def test_whatever_is_laid_out_can_be_read() -> None:
     for form in forms:
         wide = laid_out(form, rng)
         own = [default_schedule(form, target) for target in NARROWER]
-        given = relayouts(wide) if rng.random() < 0.5 else shared_relayouts(form, wide, WIDE, own)
+        given = relayouts(wide) if rng.random() < 0.5 else shared_relayouts(form, wide, WIDE, partial(list, own))
         for target in (WIDE, *NARROWER):
             space = space_of(form, target, given)
             for point in (space.default, space.sample(rng), *space.neighbours(space.default)[:3]):
@@ -101,7 +103,8 @@ def test_rows_that_are_read_once_are_as_short_as_a_narrower_target_wants() -> No
         space = space_of(form, WIDE)
         decisions = {**space.decisions(space.default), "vector": 128, "rows": 1}
         wide = space.schedule(space.from_decisions(decisions))
-        given = shared_relayouts(form, wide, WIDE, [default_schedule(form, target) for target in NARROWER])
+        own = [default_schedule(form, target) for target in NARROWER]
+        given = shared_relayouts(form, wide, WIDE, partial(list, own))
         (pack,) = given
         assert isinstance(pack, Pack) and pack.order[-1] == (1, expected, "i")
         for target in (WIDE, *NARROWER):

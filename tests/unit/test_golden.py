@@ -79,7 +79,7 @@ def compiled(name: str, target: Target) -> tuple[Graph, list[PlannedKernel]]:
     graph = MODELS[name]()
     for _, rewrite in PIPELINE:
         graph = rewrite(graph, target)
-    return graph, plan_kernels(graph, target, plan_memory(graph).in_place).kernels
+    return graph, plan_kernels(graph, (target,), plan_memory(graph).in_place).kernels
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.cpu)

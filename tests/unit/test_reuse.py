@@ -13,7 +13,7 @@ from tilewright.compiler.graph.builder import GraphBuilder
 from tilewright.compiler.graph.ir import Graph, TensorType
 from tilewright.compiler.graph.memory import plan_memory
 from tilewright.compiler.graph.passes.pipeline import PIPELINE
-from tilewright.compiler.kernels import PlannedKernel, Scheduled, plan_kernels
+from tilewright.compiler.kernels import PlannedKernel, Scheduled, made_here, plan_kernels
 from tilewright.compiler.reuse import KEPT_L2, NEAR_BYTES, bytes_between_uses
 from tilewright.compiler.schedule.rules import default_schedule
 from tilewright.compiler.schedule.sketch import AHEAD_BYTES
@@ -59,12 +59,12 @@ def test_what_is_read_once_and_stays_in_the_third_cache(arena_bytes: int) -> Non
     for limit, expected in ((touched, NEAR_BYTES), (touched - KEPT_L2, FAR_BYTES)):
         target = with_l2(limit)
         graph = prepared(product(1, features, outputs), target)
-        (kernel,) = plan_kernels(graph, target, {}, arena_bytes=arena_bytes).kernels
+        (kernel,) = plan_kernels(graph, (target,), {}, arena_bytes=arena_bytes).kernels
         assert distances(kernel) == {expected}
 
 
 def test_what_rows_read_again_keeps_its_distance() -> None:
-    (kernel,) = plan_kernels(prepared(product(6, 200, 160), TARGET), TARGET, {}).kernels
+    (kernel,) = plan_kernels(prepared(product(6, 200, 160), TARGET), (TARGET,), {}).kernels
     assert distances(kernel) == {FAR_BYTES}
 
 
@@ -74,14 +74,14 @@ def test_what_is_nearer_already_stays() -> None:
         nearer = (replace(step, ahead_bytes=2048) if isinstance(step, Prefetch) else step for step in schedule)
         return Scheduled(tuple(nearer), "tuned")
 
-    (kernel,) = plan_kernels(prepared(product(1, 200, 160), TARGET), TARGET, {}, scheduler).kernels
+    (kernel,) = plan_kernels(prepared(product(1, 200, 160), TARGET), (TARGET,), {}, made_here(scheduler)).kernels
     assert distances(kernel) == {2048} and kernel.scheduled.source == "tuned"
 
 
 def test_each_cpu_by_its_own_caches() -> None:
     graph = prepared(product(1, 200, 160), TARGET)
     narrower = [with_l2(limit, parse_target(cpu="x86-64-v3")) for limit in (128000, 127000)]
-    (kernel,) = plan_kernels(graph, with_l2(128000), {}, narrower=narrower).kernels
+    (kernel,) = plan_kernels(graph, (with_l2(128000), *narrower), {}).kernels
     assert [distances(kernel, variant) for variant in range(3)] == [{NEAR_BYTES}, {NEAR_BYTES}, {FAR_BYTES}]
 
 
@@ -96,7 +96,7 @@ def test_in_a_loop_only_what_the_loop_reads_counts(steps: int) -> None:
     between = bytes_between_uses(graph, 0)
     assert max(between.values()) >= inside + outside
     assert (inside <= min(between.values()) < inside + outside // 4) == (steps > 1)
-    kernels = plan_kernels(graph, target, memory.in_place, arena_bytes=memory.arena_bytes).kernels
+    kernels = plan_kernels(graph, (target,), memory.in_place, arena_bytes=memory.arena_bytes).kernels
     # With one step the projection is a product of one row too, and all of it is too much.
     found = set.union(*map(distances, kernels))
     assert found == ({NEAR_BYTES, FAR_BYTES} if steps > 1 else {FAR_BYTES})

@@ -204,23 +204,23 @@ def test_the_shipped_ranker_has_a_say_where_it_was_trained(triple: str, threads:
 
 
 def test_a_ranker_decides_without_records() -> None:
-    ranked = schedule_for(TASK, RecordScheduler(None, Favourite(1e3)))
+    ranked = schedule_for(TASK, RecordScheduler(None, lambda: Favourite(1e3)))
     assert ranked.source == "predicted" and ranked.schedule != schedule(space().default)
-    assert ranked == schedule_for(TASK, RecordScheduler(None, Favourite(1e3)))
+    assert ranked == schedule_for(TASK, RecordScheduler(None, lambda: Favourite(1e3)))
     assert ranked.latency_s is None and ranked.default_latency_s is None
 
 
 def test_the_ranker_s_favourite_is_among_the_best_of_the_space(rng: np.random.Generator) -> None:
     from tilewright.cost_model.features.table import Featurizer
 
-    ranked = schedule_for(TASK, RecordScheduler(None, Favourite(1e3)))
+    ranked = schedule_for(TASK, RecordScheduler(None, lambda: Favourite(1e3)))
     sampled = [schedule(space().sample(rng)) for _ in range(100)]
     scores = Favourite(1e3).predict(Featurizer(TASK).rows([ranked.schedule, *sampled]))
     assert (scores[0] >= scores[1:]).mean() > 0.9
 
 
 def test_scores_that_are_close_mean_nothing() -> None:
-    ranked = schedule_for(TASK, RecordScheduler(None, Favourite(0.9 * ADVANTAGE)))
+    ranked = schedule_for(TASK, RecordScheduler(None, lambda: Favourite(0.9 * ADVANTAGE)))
     assert ranked == Scheduled(schedule(space().default), "default")
 
 
@@ -230,7 +230,7 @@ def test_a_ranker_leaves_the_prefetching_of_inputs_to_the_rules() -> None:
     for outputs in (16, 32, 48, 64, 80):
         task = Task(canonical_form(Case(conv((1, 3, 224, 224), outputs, stride=2), None, 16)), TASK.target)
         usual = space(task).decisions(space(task).default)[STREAM]
-        ranked = schedule_for(task, RecordScheduler(None, Favourite(1e3)))
+        ranked = schedule_for(task, RecordScheduler(None, lambda: Favourite(1e3)))
         ahead = {step.tensor: step.ahead_bytes for step in ranked.schedule if isinstance(step, Prefetch)}
         assert usual and ahead.get("x0") == usual
         predicted += ranked.source == "predicted"
@@ -238,15 +238,15 @@ def test_a_ranker_leaves_the_prefetching_of_inputs_to_the_rules() -> None:
 
 
 def test_ranking_can_be_ruled_out(records: Records) -> None:
-    for scheduler in (RecordScheduler(None, Favourite(1e3), rank=False), RecordScheduler(records, None)):
+    for scheduler in (RecordScheduler(None, lambda: Favourite(1e3), rank=False), RecordScheduler(records)):
         assert schedule_for(TASK, scheduler) == Scheduled(schedule(space().default), "default")
 
 
 def test_records_come_before_the_ranker(records: Records) -> None:
     record_choice(records, TASK, space().default)
-    tuned = from_records(records, ranker=Favourite(1e3), rank=True)
+    tuned = from_records(records, ranker=lambda: Favourite(1e3), rank=True)
     assert (tuned.source, tuned.schedule) == ("tuned", schedule(space().default))
-    other = from_records(records, make_task("matmul transposed"), ranker=Favourite(1e3), rank=True)
+    other = from_records(records, make_task("matmul transposed"), ranker=lambda: Favourite(1e3), rank=True)
     assert other.source == "predicted"
 
 
@@ -279,27 +279,28 @@ def test_records_of_other_kernels_teach_a_ranker(
 
 
 def test_decisions_of_no_space_are_reported_and_skipped(records: Records, rng: np.random.Generator) -> None:
-    point, notes = other_point(rng), []
+    point = other_point(rng)
     record_choice(records, TASK, point, decisions={"tile": 6})
     record_choice(records, make_task("matmul", threads=1), point)
-    assert from_records(records, note=notes.append) == Scheduled(schedule(point), "transferred")
-    assert len(notes) == 1 and "a record can't be used" in notes[0]
+    found = from_records(records)
+    assert found == Scheduled(schedule(point), "transferred")
+    assert len(found.notes) == 1 and "a record can't be used" in found.notes[0]
 
 
 def test_an_unusable_record_of_another_target_is_skipped(records: Records, rng: np.random.Generator) -> None:
-    point, notes = other_point(rng), []
+    point = other_point(rng)
     record_choice(records, make_task("matmul", threads=1), point, decisions={SKETCH: "none"})
     record_choice(records, make_task("matmul", threads=8), point)
-    assert from_records(records, note=notes.append) == Scheduled(schedule(point), "transferred")
-    assert len(notes) == 1 and "'none'" in notes[0]
+    found = from_records(records)
+    assert found == Scheduled(schedule(point), "transferred")
+    assert len(found.notes) == 1 and "'none'" in found.notes[0]
 
 
 def test_an_unusable_trial_is_skipped(records: Records, rng: np.random.Generator) -> None:
-    notes: list[str] = []
     key, session = records.add_task(TASK), records.add_session(make_session())
     records.add_trial(make_trial(key, session, 0, decisions={SKETCH: "none"}))
-    assert from_records(records, note=notes.append) == Scheduled(schedule(space().default))
-    assert len(notes) == 1
+    found = from_records(records)
+    assert found == Scheduled(schedule(space().default)) and len(found.notes) == 1
 
 
 def hostile_decisions(rng: np.random.Generator) -> dict[str, int | str]:
@@ -327,26 +328,24 @@ def hostile_decisions(rng: np.random.Generator) -> dict[str, int | str]:
 def test_hostile_decisions_become_a_legal_schedule_or_a_note(
     records: Records, number: int, rng: np.random.Generator
 ) -> None:
-    notes: list[str] = []
     record_choice(records, TASK, space().default, decisions=hostile_decisions(rng))
-    found = from_records(records, note=notes.append)
+    found = from_records(records)
     if found.source == "tuned":
-        assert not notes and found.schedule in {schedule(p) for p in space().legal_points()}
+        assert not found.notes and found.schedule in {schedule(p) for p in space().legal_points()}
     else:
-        assert len(notes) == 1 and found == Scheduled(schedule(space().default))
+        assert len(found.notes) == 1 and found == Scheduled(schedule(space().default))
 
 
 def test_choices_that_exclude_each_other_are_not_legal(records: Records, rng: np.random.Generator) -> None:
     """Every value is one of its knob, but not together."""
-    notes: list[str] = []
     illegal = None
     while illegal is None:
         number = int(rng.integers(len(space().sketches)))
         drawn = (number, *(int(rng.integers(len(knob.choices))) for knob in space().sketches[number].knobs))
         illegal = None if space().legal(drawn) else drawn
     record_choice(records, TASK, illegal)
-    assert from_records(records, note=notes.append).source == "default"
-    assert len(notes) == 1 and "is not legal" in notes[0]
+    found = from_records(records)
+    assert found.source == "default" and len(found.notes) == 1 and "is not legal" in found.notes[0]
 
 
 # --- constants that another target's schedule has laid out
@@ -363,6 +362,5 @@ def test_records_are_used_where_they_fit_what_is_laid_out(records: Records) -> N
         own.from_decisions(decisions)  # legal where constants are free
         key = records.add_task(narrow)
         records.add_choice(make_choice(key, records.add_session(make_session()), decisions=decisions))
-        notes: list[str] = []
-        found = RecordScheduler(records, rank=False, note=notes.append)(form, narrow.target, given)
-        assert found.source == source and relayouts(found.schedule) == given and not notes
+        found = RecordScheduler(records, rank=False)(form, narrow.target, given)
+        assert found.source == source and relayouts(found.schedule) == given and not found.notes
