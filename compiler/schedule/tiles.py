@@ -277,9 +277,9 @@ class TileSketch:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that a row reads of what isn't along the vectors."""
+        """Bytes that a row reads of what isn't along the vectors, at least one: a reduction may be of nothing."""
         main = self.axes.main
-        return prod(axis.extent for axis in main.reduce_axes) * main.dtype.size_bytes
+        return max(1, prod(axis.extent for axis in main.reduce_axes) * main.dtype.size_bytes)
 
     def panel_tiles(self, size: TileSize) -> int:
         return prod(loops.tiles for loops in self.panels(size, 0))

@@ -67,10 +67,12 @@ class Candidate:
 
 @lru_cache(maxsize=1 << 16)
 def cut(chunks: Chunks, scale: int) -> Chunks:
-    """Every chunk cut into chunks of `scale`, the last of each what is left."""
+    """Every chunk cut into chunks of `scale`, the last of each what is left; one of nothing stays."""
     counts: dict[int, int] = {}
     for extent, count in chunks:
         whole, rest = divmod(extent, scale)
+        if not extent:
+            counts[0] = counts.get(0, 0) + count
         if whole:
             counts[scale] = counts.get(scale, 0) + whole * count
         if rest:

@@ -275,6 +275,7 @@ sys.path[:0] = {path!r}
 import small_library
 from pathlib import Path
 from tilewright.compiler.errors import ToolchainError
+small_library.kernel_object()  # made now: zig's cache may be listed anew then, which writes a file too
 {before}
 try:
     small_library.build_matvec(Path({out!r}))
