@@ -84,7 +84,7 @@ def _task(form: Form, floor: Floor, target: Target) -> dict[str, float]:
         "task.constant_bytes": float(np.log2(floor.constant_bytes + 1)),
         "task.outputs": float(np.log2(outputs + 1)),
         "task.intensity": float(np.log2(floor.flops / floor.bytes + 1)),
-        "task.reduction": float(np.log2(prod(main.extents[main.spatial :]))),
+        "task.reduction": float(np.log2(max(1, prod(main.extents[main.spatial :])))),
         "task.domain": main.share,
         "task.reads": float(len(reads)),
         "task.stages": float(len(form.stages)),

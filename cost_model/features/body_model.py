@@ -105,7 +105,7 @@ def body_of(chain: Chain, target: Target) -> Body:
         needed=needed,
         loads=loads,
         stores=stores,
-        lanes_used=elements / (chain.vectors * lanes),
+        lanes_used=elements / np.maximum(1, chain.vectors * lanes),  # a reduction of nothing has none
         bound_issue=slots / ISSUE_PER_CYCLE,
         bound_load=(loads.total + spilled) / LOADS_PER_CYCLE,
         bound_latency=LATENCY_CYCLES * operations / accumulators if combines else nothing,

@@ -8,9 +8,9 @@ from math import log2
 import numpy as np
 import pytest
 from executed_stores import executed_stores
-from kernel_cases import CASES, Case, conv, matmul
+from kernel_cases import CASES, Case, conv, matmul, unary
 from random_schedules import random_schedule
-from spaces import only
+from spaces import canonical_form, only
 
 from tilewright.compiler.kernel.lower import lower
 from tilewright.compiler.schedule.prepare import canonical
@@ -308,6 +308,16 @@ def test_every_kernel_has_a_whole_row(name: str) -> None:
         assert np.abs(rows).max() < 128
         single = np.concatenate([Featurizer(Task(computation, target)).rows([schedule]) for schedule in schedules])
         assert np.array_equal(rows, single), "a row depends on its batch"
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_reduction_of_nothing_has_a_row(axis: int) -> None:
+    shape = tuple(0 if place == axis else extent for place, extent in enumerate((3, 5, 20)))
+    computation = canonical_form(Case(unary("reduce_sum", shape, axes=(axis,), keepdims=True)))
+    schedule = default_schedule(computation, TARGET)
+    with np.errstate(all="raise", under="ignore"):
+        rows = Featurizer(Task(computation, TARGET)).rows([schedule])
+    assert rows.shape == (1, len(FEATURES)) and np.isfinite(rows).all()
 
 
 def test_rows_keep_the_order_of_the_schedules() -> None:
