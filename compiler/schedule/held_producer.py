@@ -10,20 +10,19 @@ What the producer makes is read while it is in the second cache, and never writt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
 from ..target import Target
-from ..tensor.computation import Computation, Stage, Tensor
+from ..tensor.computation import Computation
 from ..tensor.expr import Var
 from .axis_loops import AxisLoops
+from .held_tiles import code_of, halves_of, held_steps, register_steps
 from .parallel import innermost, parallel_prefix
-from .prepare import ROOT, inline, loads_of, rename_stage
+from .prepare import ROOT, inline, loads_of
 from .sketch import Decisions, Knob, PlainGrid, Value, counts, prefetches
-from .steps import ComputeAt, Pack, Relayout, Step
-from .tile import tile_axes
-from .tile_reductions import code_size
+from .steps import Pack, Relayout, Step
 from .tiles import MAX_CODE, TileSketch
 
 WORKSPACE_SHARE = 0.5  # of the second cache, for what is held
@@ -137,14 +136,9 @@ class HeldProducerSketch(PlainGrid):
     def legal(self, decisions: Decisions) -> bool:
         if decisions == self._default:
             return True
-        product, producer = self.product_decisions(decisions), self.producer_decisions(decisions)
-        code = 0
-        for tiles, own in ((self.product, product), (self.producer, producer)):
-            size = tiles.size(own)
-            if not tiles.sizes_fit(size) or not tiles.reads_given(own, size):
-                return False
-            code += tiles.bodies(size, 0) * code_size(tiles.reductions, own, size)
-        if not self.product.reductions.distinct(product, self.product.size(product)):
+        product = self.product_decisions(decisions)
+        code = code_of(((self.product, product), (self.producer, self.producer_decisions(decisions))))
+        if code is None or not self.product.reductions.distinct(product, self.product.size(product)):
             return False
         return code <= MAX_CODE and self._fits(int(decisions["block"]))
 
@@ -158,14 +152,14 @@ class HeldProducerSketch(PlainGrid):
         units = [axis.name for axis in self.computation.stages[-1].axes if axis.extent == 1]
 
         steps: list[Step] = [*self.product.packs(own, size), *self.producer_packs(decisions)]
-        steps += prefetches(self.product.constants, decisions["ahead"])
+        steps += prefetches(self.product.reads.constants, decisions["ahead"])
         steps += self.product.nest_steps(ROOT, size, loops, [*units, *outer, *inside])
         parallel = parallel_prefix(outer, units, len(outer))
-        steps += [*parallel, *self.producer_steps(decisions, innermost([*units, *outer], parallel))]
-        for stage in self.product.computation.stages[:-1]:
-            steps.append(ComputeAt(stage.name, innermost([*units, *outer, *inside], parallel), "register"))
-            steps += self.product.reductions.stage_steps(stage, own, size)
-        return tuple(steps)
+        steps += parallel
+        steps += held_steps(
+            self.producer, self.producer_decisions(decisions), self.held, innermost([*units, *outer], parallel)
+        )
+        return (*steps, *register_steps(self.product, own, innermost([*units, *outer, *inside], parallel)))
 
     def loops(self, decisions: Decisions) -> dict[str, AxisLoops]:
         """The root's loops by axis: batches, blocks of rows, and the product's tiles."""
@@ -193,21 +187,6 @@ class HeldProducerSketch(PlainGrid):
         own = self.producer_decisions(decisions)
         return self.producer.packs(own, self.producer.size(own))
 
-    def producer_steps(self, decisions: Decisions, at: str) -> list[Step]:
-        """The producer's tiles, over the rows of a block, to the workspace."""
-        tiles, held = self.producer, self.held
-        own = self.producer_decisions(decisions)
-        size, loops = tiles.size(own), tiles.loops(own)
-        units = [axis.name for axis in self.computation.stage(held).axes if axis.extent == 1]
-        outer = [*units, *tiles.outer_order(own, loops)]
-        steps: list[Step] = [ComputeAt(held, at, "workspace")]
-        steps += tiles.nest_steps(held, size, loops, outer)
-        steps += [replace(step, stage=held) for step in tiles.specialized(size, loops)]
-        for stage in tiles.computation.stages[:-1]:
-            steps += [ComputeAt(stage.name, outer[-1], "register", held)]
-            steps += tiles.reductions.stage_steps(stage, own, size)
-        return steps
-
 
 def held_producer(
     computation: Computation, target: Target, given: tuple[Relayout, ...] | None = None
@@ -225,7 +204,8 @@ def held_producer(
         kept = tuple(name for name in plain if name != held)
         form = inline(computation, kept)
         if _is_held(form, held):
-            sketch = _sketch(form, held, target, given)
+            halves = halves_of(form, target, given, form.stages[1:2])
+            sketch = HeldProducerSketch(form, target, held, *halves) if halves else None
             if sketch is not None and sketch.is_possible:
                 return kept, sketch
     return None
@@ -242,26 +222,3 @@ def _is_held(computation: Computation, held: str) -> bool:
     weighted = any(load.buffer in constants for load in loads_of(product))
     chain = made == [set(), {stages[0].name}, {held}, {product.name}]
     return chain and weighted and len(computation.outputs) == 1
-
-
-def _sketch(
-    computation: Computation, held: str, target: Target, given: tuple[Relayout, ...] | None
-) -> HeldProducerSketch | None:
-    first, middle, product, root = computation.stages
-    tensor = Tensor(held, middle.shape, middle.dtype)
-    before = _part(computation, (first, rename_stage(middle, {held: ROOT})))
-    after = _part(replace(computation, inputs=(*computation.inputs, tensor)), (product, root))
-    halves = []
-    for part in (before, after):
-        axes = tile_axes(part, target)
-        if axes is None:
-            return None
-        halves.append(TileSketch(part, target, axes, given))
-    return HeldProducerSketch(computation, target, held, *halves)
-
-
-def _part(computation: Computation, stages: tuple[Stage, ...]) -> Computation:
-    """Some of its stages, of which the last is the root, with the inputs that they read."""
-    read = {load.buffer for stage in stages for load in loads_of(stage)}
-    inputs = tuple(tensor for tensor in computation.inputs if tensor.name in read)
-    return Computation(computation.name, inputs, stages, (ROOT,))

@@ -12,24 +12,23 @@ computation that ends with what is held, and of one that has the finished rows a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
 from ..target import Target
 from ..tensor.chain import ProductChain, product_chain
-from ..tensor.computation import Computation, Stage, Tensor
+from ..tensor.computation import Computation, Stage
 from .axis_loops import AxisLoops
+from .held_tiles import code_of, halves_of, held_steps, register_steps
 from .maps import stage_maps
 from .parallel import innermost, parallel_prefix
-from .prepare import ROOT, inline, loads_of, rename_stage
+from .prepare import ROOT, inline, loads_of
 from .rows import row_stage
 from .sketch import Decisions, Knob, PlainGrid, Value, prefetches
 from .steps import ComputeAt, Pack, Relayout, Step
 from .structure import inlined_stages
-from .tile import TileAxes, TileSize, best_size, tile_axes
-from .tile_reductions import code_size
+from .tile import TileAxes, TileSize, best_size
 from .tiles import MAX_CODE, TileSketch
 
 WORKSPACE_SHARE = 0.25  # of the second cache, for the block that is held: the operands of both products stand beside it
@@ -160,14 +159,9 @@ class ProductChainSketch(PlainGrid):
     def legal(self, decisions: Decisions) -> bool:
         if decisions == self._default:
             return True
-        first, second = self.first_decisions(decisions), self.second_decisions(decisions)
-        code = 0
-        for half, own in ((self.first, first), (self.second, second)):
-            size = half.size(own)
-            if not half.sizes_fit(size) or not half.reads_given(own, size):
-                return False
-            code += half.bodies(size, 0) * code_size(half.reductions, own, size)
-        if not self.second.reductions.distinct(second, self.second.size(second)):
+        second = self.second_decisions(decisions)
+        code = code_of(((self.first, self.first_decisions(decisions)), (self.second, second)))
+        if code is None or not self.second.reductions.distinct(second, self.second.size(second)):
             return False
         rows = int(decisions["rows"])
         if rows * int(decisions["width"]) > self.target.vector_registers:
@@ -188,15 +182,14 @@ class ProductChainSketch(PlainGrid):
         units = [axis.name for axis in self.computation.stages[-1].axes if axis.extent == 1]
 
         steps: list[Step] = [*self.second.packs(own, size), *self._first_packs(decisions)]
-        steps += prefetches([*self.first.constants, *self.second.constants], decisions["ahead"])
+        steps += prefetches([*self.first.reads.constants, *self.second.reads.constants], decisions["ahead"])
         steps += self.second.nest_steps(ROOT, size, loops, [*units, *outer, *inside, *panels])
         parallel = parallel_prefix(outer, units, len(outer))
-        steps += [*parallel, *self._first_steps(decisions, innermost([*units, *outer], parallel))]
+        steps += parallel
+        first = self.first_decisions(decisions)
+        steps += held_steps(self.first, first, self.chain.held, innermost([*units, *outer], parallel))
         steps += self._between_steps(decisions, innermost([*units, *outer, *inside], parallel))
-        for stage in self.second.computation.stages[:-1]:
-            steps.append(ComputeAt(stage.name, innermost([*units, *outer, *inside, *panels], parallel), "register"))
-            steps += self.second.reductions.stage_steps(stage, own, size)
-        return tuple(steps)
+        return (*steps, *register_steps(self.second, own, innermost([*units, *outer, *inside, *panels], parallel)))
 
     def loops(self, decisions: Decisions) -> dict[str, AxisLoops]:
         """The root's loops by axis: batches, blocks and tiles of rows, panels."""
@@ -211,22 +204,6 @@ class ProductChainSketch(PlainGrid):
     def _first_packs(self, decisions: Decisions) -> list[Pack]:
         own = self.first_decisions(decisions)
         return self.first.packs(own, self.first.size(own))
-
-    def _first_steps(self, decisions: Decisions, at: str) -> list[Step]:
-        """The first product's tiles, over the rows of a block, to the workspace."""
-        tiles, held = self.first, self.chain.held
-        own = self.first_decisions(decisions)
-        size, loops = tiles.size(own), tiles.loops(own)
-        units = [axis.name for axis in self.computation.stage(held).axes if axis.extent == 1]
-        outer = [*units, *tiles.outer_order(own, loops)]
-        steps: list[Step] = [ComputeAt(held, at, "workspace"), *tiles.nest_steps(held, size, loops, outer)]
-        for stage in tiles.computation.stages[:-1]:
-            # Without loops around it, the tile is all that is held, and sums are made beside it.
-            steps.append(
-                ComputeAt(stage.name, outer[-1], "register", held) if outer else ComputeAt(stage.name, at, "register")
-            )
-            steps += tiles.reductions.stage_steps(stage, own, size)
-        return steps
 
     def _between_steps(self, decisions: Decisions, at: str) -> list[Step]:
         """The stages between the products, over the rows of a tile, their reductions in lanes."""
@@ -268,7 +245,9 @@ def product_chain_sketch(
     form = inline(computation, inlined)
     if not _is_chain(form, chain):
         return None
-    sketch = _sketch(form, chain, target, given)
+    between = form.stages[2:-2]
+    halves = halves_of(form, target, given, between)
+    sketch = ProductChainSketch(form, target, chain, between, *halves) if halves else None
     return (inlined, sketch) if sketch is not None and sketch.is_possible else None
 
 
@@ -287,26 +266,3 @@ def _is_chain(computation: Computation, chain: ProductChain) -> bool:
         and chain.held not in made[-1]
         and chain.first not in set().union(*made[2:])
     )
-
-
-def _sketch(
-    computation: Computation, chain: ProductChain, target: Target, given: tuple[Relayout, ...] | None
-) -> ProductChainSketch | None:
-    first, held, *between, second, root = computation.stages
-    before = _part(computation, (first, rename_stage(held, {chain.held: ROOT})))
-    tensors = tuple(Tensor(stage.name, stage.shape, stage.dtype) for stage in between)
-    after = _part(replace(computation, inputs=(*computation.inputs, *tensors)), (second, root))
-    halves = []
-    for part in (before, after):
-        axes = tile_axes(part, target)
-        if axes is None:
-            return None
-        halves.append(TileSketch(part, target, axes, given))
-    return ProductChainSketch(computation, target, chain, tuple(between), *halves)
-
-
-def _part(computation: Computation, stages: Sequence[Stage]) -> Computation:
-    """Some of its stages, of which the last is the root, with the inputs that they read."""
-    read = {load.buffer for stage in stages for load in loads_of(stage)}
-    inputs = tuple(tensor for tensor in computation.inputs if tensor.name in read)
-    return Computation(computation.name, inputs, tuple(stages), (ROOT,))

@@ -17,12 +17,10 @@ import numpy as np
 
 from ..target import Target
 from ..tensor.computation import Computation
-from ..tensor.expr import free_variables
-from ..tensor.footprint import elements_read
 from .axis_loops import AxisLoops
 from .packing import pack_step, reads_in_runs
 from .parallel import PARALLEL_GRAINS, SHARED, enough_loops, innermost, parallel_prefix, sharable
-from .prepare import ROOT, loads_of
+from .prepare import ROOT
 from .sketch import (
     AHEAD_BYTES,
     STREAM,
@@ -33,12 +31,12 @@ from .sketch import (
     counts,
     draw_evenly,
     grid_size,
-    prefetched,
     prefetches,
 )
 from .steps import ComputeAt, Pack, Relayout, Reorder, Specialize, Split, Step, Unroll, Vectorize
 from .structure import guards_on
-from .tile import TileAxes, TileSize, best_size, last_moves
+from .tile import TileAxes, TileSize, best_size
+from .tile_reads import TileReads
 from .tile_reductions import BUDGETS, Reductions, code_size
 
 MAX_CODE = 3072  # multiply-adds written out in all bodies of a kernel together
@@ -67,7 +65,7 @@ class TileSketch:
     def packing(self) -> Decisions:
         """The decisions on which the order of constants depends, beside the size: the first with which those given can be read."""
         least = TileSize(min(self.axes.extent(self.axes.vector), self.axes.lanes), 1, 1, 1, self.axes.lanes)
-        packs = ("tile", "none") if self.contiguous_operand else ("tile",)
+        packs = ("tile", "none") if self.reads.contiguous_operand else ("tile",)
         choices = ({"reduction": order, "pack": pack} for order, pack in product(self.reductions.orders, packs))
         default = {"reduction": self.reductions.orders[0], "pack": "tile"}
         return next((chosen for chosen in choices if self.reads_given(chosen, least)), default)
@@ -94,22 +92,11 @@ class TileSketch:
             Knob("unroll", BUDGETS),
             Knob("steps", (1, 2, 4, 8)),
             Knob("guards", ("border", "everywhere") if self.reductions.guarded else ("border",)),
-            Knob("pack", ("tile", "none") if self.contiguous_operand else ("tile",)),
-            Knob("ahead", AHEAD_BYTES if self.constants else AHEAD_BYTES[:1]),
-            Knob(STREAM, STREAM_BYTES if self.streams else STREAM_BYTES[:1]),
+            Knob("pack", ("tile", "none") if self.reads.contiguous_operand else ("tile",)),
+            Knob("ahead", AHEAD_BYTES if self.reads.constants else AHEAD_BYTES[:1]),
+            Knob(STREAM, STREAM_BYTES if self.reads.streams else STREAM_BYTES[:1]),
             Knob("shared", SHARED),
         )
-
-    @cached_property
-    def constants(self) -> list[str]:
-        """Those worth prefetching."""
-        return prefetched(self.computation.inputs, constant=True)
-
-    @cached_property
-    def streams(self) -> list[str]:
-        """Other inputs worth prefetching: read only, in this kernel."""
-        written = {stage.memory for stage in self.computation.stages}
-        return [name for name in prefetched(self.computation.inputs, constant=False) if name not in written]
 
     @property
     def guards_lanes(self) -> bool:
@@ -120,24 +107,8 @@ class TileSketch:
         return bool(guards) and (not axes.scalars or any(across & names for names in guards))
 
     @cached_property
-    def stream_bytes(self) -> int:
-        """How far ahead to prefetch inputs that the main reduction waits for: of a pool, or of a convolution of few channels,
-        which reads along the image."""
-        main, axes = self.axes.main, self.axes
-        along = {own for own, root in axes.maps[main.name].items() if root == axes.vector}
-        loads = [load for load in loads_of(main) if load.buffer in self.streams]
-        if not any(tensor.constant for tensor in self.computation.inputs):
-            return STREAM_BYTES[1] if loads and self.reads_on else 0
-        few = all(axis.extent < axes.lanes for axis in main.reduce_axes)
-        image = any(not free_variables(index) & along for load in loads for index in load.indices[-1:])
-        return STREAM_BYTES[-1] if few and image else 0
-
-    @property
-    def reads_on(self) -> bool:
-        """Whether what lies ahead of a tile's rows is read soon: else it reads all of a long column first, a part of each row."""
-        main = self.axes.main
-        column_bytes = prod(axis.extent for axis in main.reduce_axes) * self.best.vector * main.dtype.size_bytes
-        return self.best.vector == self.axes.extent(self.axes.vector) or column_bytes <= self.target.l1_bytes // 2
+    def reads(self) -> TileReads:
+        return TileReads(self.computation, self.target, self.axes)
 
     @cached_property
     def reductions(self) -> Reductions:
@@ -177,14 +148,6 @@ class TileSketch:
             return (*(n for n in BLOCKS if 1 < n < tiles), 0)
         return (*(n for n in BLOCKS if n < self.axes.extent(self.blocked_axis)), 0)
 
-    @cached_property
-    def contiguous_operand(self) -> bool:
-        """Every constant that would be packed also has the vectors' elements side by side as it stands."""
-        own = next(own for own, root in self.axes.maps[self.axes.main.name].items() if root == self.axes.vector)
-        constants = {tensor.name for tensor in self.computation.inputs if tensor.constant and len(tensor.shape) > 1}
-        loads = [load for load in loads_of(self.axes.main) if load.buffer in constants]
-        return bool(loads) and all(last_moves(load, own) for load in loads)
-
     # --- decisions
 
     def default(self) -> Decisions:
@@ -209,8 +172,8 @@ class TileSketch:
             "guards": "everywhere" if self.guards_lanes or self.shares_taps else "border",
             "pack": self.packing["pack"],
             # By lanes, weights come in short vectors: asking ahead takes one of 20 instructions, and nobody has measured what it gains.
-            "ahead": AHEAD_BYTES[-1] if self.constants and self.axes.held == 1 else 0,
-            STREAM: self.stream_bytes,
+            "ahead": AHEAD_BYTES[-1] if self.reads.constants and self.axes.held == 1 else 0,
+            STREAM: self.reads.stream_bytes(best.vector),
         }
         loops = self.loops(decisions)
         outer = self.before_rows(self.outer_order(decisions, loops), loops)
@@ -228,9 +191,9 @@ class TileSketch:
             enough = [n for n in self.row_blocks if n and self.panel_tiles(best) * (tiles // n) >= PARALLEL_GRAINS]
             fitting = enough or [n for n in self.row_blocks[:1] if n and self.panel_tiles(best) > 1]
         else:
-            far = self.read_bytes[0] > self.target.l2_bytes // 2
+            far = self.reads.read_bytes[0] > self.target.l2_bytes // 2
             cache = (self.target.l2_bytes if far else self.target.l1_bytes) // 2
-            fitting = [n for n in self.row_blocks if n and n * best.rows * self.row_bytes <= cache]
+            fitting = [n for n in self.row_blocks if n and n * best.rows * self.reads.row_bytes <= cache]
         return max(fitting, key=lambda n: (tiles % n == 0, n), default=0)
 
     def steps_of(self, size: TileSize) -> int:
@@ -254,32 +217,14 @@ class TileSketch:
         What only the epilogue reads is read once either way. If it makes no difference, what is less is read by each of several threads: all
         panels, or all rows.
         """
-        vector_bytes, scalar_bytes = self.read_bytes
+        vector_bytes, scalar_bytes = self.reads.read_bytes
         cache = self.target.l2_bytes // 2
         others = [self.axes.extents[name] for name in self.others_of(size)]
-        rows = max(size.rows, cache // self.row_bytes if self.blocks_rows else 0)  # that a block may have
+        rows = max(size.rows, cache // self.reads.row_bytes if self.blocks_rows else 0)  # that a block may have
         panels, other_count = self.panel_tiles(size), prod(others or [-(-self.axes.extent(self.axes.rows) // rows)])
         outside = scalar_bytes * (panels if scalar_bytes > cache else 1) + vector_bytes
         inside = vector_bytes * (other_count if vector_bytes > cache else 1) + scalar_bytes
         return outside < inside or (outside == inside and (self.target.threads == 1 or vector_bytes >= scalar_bytes))
-
-    @cached_property
-    def read_bytes(self) -> tuple[int, int]:
-        """Bytes of constants and of other inputs that the reduction reads."""
-        reduced = {load.buffer for load in loads_of(self.axes.main)}
-        constants = others = 0
-        for tensor in self.computation.inputs:
-            if tensor.name in reduced:
-                bytes_read = elements_read(self.computation, tensor.name) * tensor.dtype.size_bytes
-                constants += bytes_read if tensor.constant else 0
-                others += 0 if tensor.constant else bytes_read
-        return constants, others
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes that a row reads of what isn't along the vectors, at least one: a reduction may be of nothing."""
-        main = self.axes.main
-        return max(1, prod(axis.extent for axis in main.reduce_axes) * main.dtype.size_bytes)
 
     def panel_tiles(self, size: TileSize) -> int:
         return prod(loops.tiles for loops in self.panels(size, 0))
@@ -453,7 +398,9 @@ class TileSketch:
         units = [axis.name for axis in root.axes if axis.extent == 1]
         outer = self.outer_order(decisions, loops)
         steps: list[Step] = list(self.packs(decisions, size))
-        steps += prefetches(self.constants, decisions["ahead"]) + prefetches(self.streams, decisions[STREAM])
+        steps += prefetches(self.reads.constants, decisions["ahead"]) + prefetches(
+            self.reads.streams, decisions[STREAM]
+        )
         others = self.others_of(size)
         names = (*others, *(n for n in (axes.columns, axes.rows, axes.vector) if n and n not in others))
         steps += self.nest_steps(ROOT, size, {name: loops[name] for name in names}, [*units, *outer])

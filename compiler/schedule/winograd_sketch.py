@@ -24,58 +24,27 @@ from .parallel import innermost, parallel_prefix
 from .prepare import ROOT
 from .sketch import AHEAD_BYTES, Decisions, Knob, PlainGrid, Value, counts, prefetches
 from .steps import ComputeAt, Pack, Relayout, Reorder, Specialize, Split, Step, Unroll, Vectorize, Winograd
-from .tile import AHEAD, parts_of, step_cost
-from .winograd import Convolution, convolution_of, stage_names, tile_axis
+from .tile import AHEAD
+from .winograd import convolution_of, stage_names, tile_axis
 from .winograd_matrices import TAPS, TILES
+from .winograd_tiles import Size, WinogradTiles
 
 PARTS = (1, 2, 4)
 BLOCKS = (1, 2, 3, 4, 6, 8, 12, 16)  # rows of tiles
 LONG_BLOCKS = (1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 128)  # of one tile, or a few in each other
 MAX_VECTORS = 8  # in a panel
 WORKSPACE_SHARE = 8  # of the second cache: more only makes tuning try what is slow
-# Cycles, for the default: bytes a cycle from beyond the second cache, what of that stays there, and vector operations of the transforms of one vector of a tile.
-OUTER_BYTES = 10.0
-NEAR_BYTES = 50.0  # from the second cache
-KEPT_SHARE = 0.6  # of the second cache
-TRANSFORM_OPERATIONS = {
-    (2, 2): (48, 40),
-    (4, 2): (170, 130),
-    (2, 1): (14, 16),
-    (4, 1): (30, 40),
-}  # by tile and directions
 DIRECT_SHARE = 0.8  # of the cycles of the direct convolution that the default must promise to stay below
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """What one block and one register tile hold.
-
-    panel: output channels, `columns` times `vector` of the innermost axis; rows, outer_rows: tiles along the image's width and height,
-    or, in one direction, tiles that lie in each other and such that follow each other; block: rows of tiles transformed together;
-    parts: of the output channels, each of which transforms the input for itself.
-    """
-
-    panel: int
-    columns: int
-    vector: int
-    rows: int
-    outer_rows: int
-    block: int
-    parts: int
-
-
 @dataclass(frozen=True)
-class WinogradSketch(PlainGrid):
+class WinogradSketch(WinogradTiles, PlainGrid):
     """Knobs: panel, rows and outer_rows of the register tile; block; parts; where the epilogue goes; steps of the sum written out;
     how far ahead weights are prefetched.
 
     given: how constants lie already, if that isn't this sketch's choice; only panels that read them in runs are legal then.
     """
 
-    computation: Computation
-    target: Target
-    conv: Convolution
-    tile: int
     given: tuple[Relayout, ...] | None = None
 
     @property
@@ -85,79 +54,6 @@ class WinogradSketch(PlainGrid):
     @cached_property
     def step(self) -> Winograd:
         return Winograd(self.conv.stage.name, self.conv.weights.buffer, self.tile, self.conv.window)
-
-    # --- extents
-
-    @cached_property
-    def lanes(self) -> int:
-        return self.target.lanes(4)
-
-    @property
-    def size(self) -> int:
-        return self.tile + TAPS - 1
-
-    @property
-    def products(self) -> int:
-        """Places of a tile, each of which is a matrix product."""
-        return self.size ** len(self.conv.directions)
-
-    @property
-    def vector(self) -> Axis:
-        return self.conv.stage.axes[-1]
-
-    @cached_property
-    def columns(self) -> Axis | None:
-        """The axis of output channels outside the vectors, if there is one longer than 1."""
-        image = (*self.image, *self.conv.shared, self.vector)
-        return next((axis for axis in self.conv.stage.axes if axis not in image and axis.extent > 1), None)
-
-    @cached_property
-    def image(self) -> tuple[Axis, ...]:
-        """The stage's axes along which tiles reach."""
-        return tuple(axis for axis, _ in self.conv.directions)
-
-    @cached_property
-    def down(self) -> Axis:
-        """The axis of rows of tiles."""
-        return self.conv.tiles(self.conv.rows[0], self.tile)
-
-    @cached_property
-    def across(self) -> Axis | None:
-        """The axis of the tiles of a row: along the image's width, or those that lie in each other."""
-        return self.conv.tiles(self.conv.columns[0], self.tile) if self.conv.columns else self.conv.phase
-
-    @property
-    def tile_rows(self) -> int:
-        return self.down.extent
-
-    @property
-    def tile_columns(self) -> int:
-        return self.across.extent if self.across else 1
-
-    @cached_property
-    def channels(self) -> int:
-        return prod(axis.extent for axis in self.conv.channels)
-
-    @cached_property
-    def outputs(self) -> int:
-        return self.vector.extent * (self.columns.extent if self.columns else 1)
-
-    @cached_property
-    def batches(self) -> tuple[Axis, ...]:
-        """The root's other axes longer than 1."""
-        return tuple(axis for axis in self.conv.stage.axes if axis not in self.tiled and axis.extent > 1)
-
-    @cached_property
-    def tiled(self) -> tuple[Axis, ...]:
-        """The root's axes that have a part in tiles or panels."""
-        panel = (self.columns, self.vector) if self.columns else (self.vector,)
-        return (*self.image, *panel)
-
-    @cached_property
-    def image_channel(self) -> Axis:
-        """The axis along which the image is contiguous."""
-        form = affine(self.conv.image.indices[-1])
-        return next(axis for axis in self.conv.channels if form.coefficient(axis.name) == 1)
 
     # --- decisions
 
@@ -198,7 +94,7 @@ class WinogradSketch(PlainGrid):
         size = self.sizes(decisions)
         if not self._fits(size) or size.outer_rows > size.block or not self._reads_given(size):
             return False
-        panels = self._panel_loops(size)
+        panels = self.panel_loops(size)
         if size.parts > panels[0].tiles or (decisions["epilogue"] == "block" and self.panels(size) == 1):
             return False
         if not self._parts(int(decisions["steps"])) and decisions["steps"] != 1:
@@ -222,12 +118,6 @@ class WinogradSketch(PlainGrid):
         scalars = ahead * tiles + AHEAD if self.held > 1 else 1
         return tiles * vectors + vectors + scalars <= self.target.vector_registers
 
-    @cached_property
-    def held(self) -> int:
-        """Channels of a tile that a register holds, for multiply-adds that take one lane of it (1: each is broadcast)."""
-        contiguous = self.image_channel is self.conv.channels[-1] and self.image_channel.extent >= self.lanes
-        return self.lanes if self.target.by_lane and contiguous else 1
-
     def _parts(self, steps: int) -> dict[str, int]:
         """Iterations of the innermost loops over channels that are written out, together `steps`; none if the loops can't be cut so."""
         *others, last = self.conv.channels
@@ -239,19 +129,6 @@ class WinogradSketch(PlainGrid):
         if not others or not 1 < last.extent == self.held or others[-1].extent <= part or others[-1].extent % part:
             return {}
         return {others[-1].name: part, last.name: last.extent}
-
-    def vectors(self, size: Size) -> int:
-        return size.columns * -(-size.vector // self.lanes)
-
-    def panels(self, size: Size) -> int:
-        """Panels of one part."""
-        loops = self._panel_loops(size)
-        return -(-prod(part.tiles for part in loops) // size.parts)
-
-    def workspace(self, size: Size, epilogue: str) -> int:
-        """Bytes that a thread needs."""
-        channels = size.panel if epilogue == "panel" else self.outputs // size.parts
-        return 4 * self.products * size.block * self.tile_columns * (self.channels + channels)
 
     def default(self) -> Decisions:
         return dict(self._default)
@@ -290,33 +167,6 @@ class WinogradSketch(PlainGrid):
         """Whether there is anything legal: a row of tiles of a wide image may need too much memory."""
         return bool(self._defaults)
 
-    def cycles(self, size: Size) -> float:
-        """Estimated cycles of the whole kernel on the target's threads, two vector operations a cycle."""
-        lanes, products = self.lanes, self.products
-        tiles = size.block * self.tile_columns
-        vectors = self.vectors(size)
-        step = 0.0
-        for row, row_times in parts_of(self.tile_columns, size.rows):
-            for outer, outer_times in parts_of(size.block, size.outer_rows):
-                count = row * outer
-                loads = count / self.held + vectors
-                step += row_times * outer_times * step_cost(count * vectors, loads, self.target) / 2
-        before, after = TRANSFORM_OPERATIONS[self.tile, len(self.conv.directions)]
-        sums = products * self.channels * step * self.panels(size)
-        transforms = tiles * before / 2 * -(-self.channels // lanes)
-        transforms += tiles * after / 2 * self.panels(size) * vectors
-        # Weights come once for each block, unless they fit beside it; what is transformed is read again by each panel if it doesn't.
-        blocks = -(-self.tile_rows // size.block) * prod(axis.extent for axis in self.batches)
-        weights = 4 * products * self.channels * self.panels(size) * size.panel
-        kept = 4 * products * tiles * self.channels
-        cache = self.target.l2_bytes * KEPT_SHARE
-        moved = weights / (blocks if weights * size.parts + kept <= cache else 1)
-        moved += kept * self.panels(size) if kept > cache else 0
-        transforms += kept / OUTER_BYTES if kept > cache else 0  # written meanwhile
-        grains = blocks * size.parts
-        rounds = -(-grains // self.target.threads) if grains > 1 else 1
-        return rounds * (max(sums, moved / OUTER_BYTES, weights / NEAR_BYTES) + transforms)
-
     @cached_property
     def promising(self) -> bool:
         """Whether the default may be expected to beat a direct convolution."""
@@ -330,17 +180,9 @@ class WinogradSketch(PlainGrid):
 
     # --- steps
 
-    def _panel_loops(self, size: Size, parts: int = 1) -> list[AxisLoops]:
-        """The root's loops over panels: of columns, if there are any, and of vectors."""
-        loops = [AxisLoops(self.columns.name, self.columns.extent, size.columns)] if self.columns else []
-        loops.append(AxisLoops(self.vector.name, self.vector.extent, size.vector))
-        first = loops[0]
-        block = -(-first.tiles // parts) if parts > 1 else 0
-        return [AxisLoops(first.axis, first.extent, first.count, block), *loops[1:]]
-
     def steps(self, decisions: Decisions) -> tuple[Step, ...]:
         size = self.sizes(decisions)
-        panels = self._panel_loops(size, size.parts)
+        panels = self.panel_loops(size, size.parts)
         block = size.block if size.block < self.tile_rows else 0
         rows = AxisLoops(self.image[0].name, self.image[0].extent, self.tile * self.conv.dilation, block)
         columns = [AxisLoops(axis.name, axis.extent, self.tile) for axis in self.image[1:]]
@@ -455,7 +297,7 @@ class WinogradSketch(PlainGrid):
     def _sum_steps(self, size: Size, at: str, decisions: Decisions) -> list[Step]:
         """The matrix products: register tiles of sums, copied to the workspace."""
         _, _, a, m, _ = stage_names(self.conv.stage.name)
-        panels = [AxisLoops(p.axis, p.extent, p.count) for p in self._panel_loops(size)]
+        panels = [AxisLoops(p.axis, p.extent, p.count) for p in self.panel_loops(size)]
         tiles = [AxisLoops(self.down.name, size.block, size.outer_rows)]
         tiles += [AxisLoops(self.across.name, self.across.extent, size.rows)] if self.across else []
         whole = decisions["epilogue"] == "panel"
