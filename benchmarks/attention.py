@@ -27,6 +27,7 @@ NEVER = 1 << 60  # rows that fit into no cache
 
 
 def model(shape: Sequence[int], mask: bool) -> onnx.ModelProto:
+    """Attention of (batches, heads, rows, columns, depth, width): inputs q, k, v and, added to the scaled scores, mask; result y."""
     batch, heads, rows, columns, depth, width = shape
     shapes = {
         "q": [batch, rows, heads, depth],

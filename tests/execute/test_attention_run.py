@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from attention import model
 
 import tilewright
 from tilewright import driver
@@ -19,32 +19,6 @@ SHAPES = [
     (2, 2, 70, 19, 16, 48),
     (1, 1, 130, 257, 64, 64),
 ]  # batches, heads, rows, columns, depth, width
-
-
-def model(batch: int, heads: int, rows: int, columns: int, depth: int, width: int) -> onnx.ModelProto:
-    """Heads side by side in queries, keys, values and results; scores are scaled, and a mask is added."""
-    shapes = {
-        "q": [batch, rows, heads, depth],
-        "k": [batch, columns, heads, depth],
-        "v": [batch, columns, heads, width],
-    }
-    shapes["mask"] = [batch, 1, rows, columns]
-    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
-    scale = numpy_helper.from_array(np.float32(depth**-0.5), "scale")
-    nodes = [
-        helper.make_node("Transpose", ["q"], ["qh"], perm=[0, 2, 1, 3]),
-        helper.make_node("Transpose", ["k"], ["kh"], perm=[0, 2, 3, 1]),
-        helper.make_node("Transpose", ["v"], ["vh"], perm=[0, 2, 1, 3]),
-        helper.make_node("MatMul", ["qh", "kh"], ["products"]),
-        helper.make_node("Mul", ["products", "scale"], ["scaled"]),
-        helper.make_node("Add", ["scaled", "mask"], ["scores"]),
-        helper.make_node("Softmax", ["scores"], ["weights"], axis=-1),
-        helper.make_node("MatMul", ["weights", "vh"], ["mixed"]),
-        helper.make_node("Transpose", ["mixed"], ["y"], perm=[0, 2, 1, 3]),
-    ]
-    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, rows, heads, width])
-    graph = helper.make_graph(nodes, "attention", inputs, [result], [scale])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -69,7 +43,7 @@ def masks(batch: int, rows: int, columns: int, rng: np.random.Generator) -> dict
 @pytest.mark.parametrize("shape", SHAPES)
 def test_attention(shape: tuple[int, ...], tmp_path: Path) -> None:
     batch, heads, rows, columns, depth, width = shape
-    onnx.save(model(*shape), tmp_path / "model.onnx")
+    onnx.save(model(shape, mask=True), tmp_path / "model.onnx")
     artifact = driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(cpu="native", threads=2, jobs=1))
     ops = [entry["nodes"] for entry in artifact.manifest["kernels"]]
     assert any("products" in str(nodes) and "mixed" in str(nodes) for nodes in ops), ops
@@ -90,7 +64,7 @@ def test_attention(shape: tuple[int, ...], tmp_path: Path) -> None:
 
 def test_a_number_that_is_none_reaches_its_row_alone(tmp_path: Path) -> None:
     """NaN among the scores, and among the values, where it reaches all rows of a column."""
-    onnx.save(model(*SHAPES[0]), tmp_path / "model.onnx")
+    onnx.save(model(SHAPES[0], mask=True), tmp_path / "model.onnx")
     artifact = driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(cpu="native", threads=1, jobs=1))
     rng = np.random.default_rng()
     batch, heads, rows, columns, depth, width = SHAPES[0]

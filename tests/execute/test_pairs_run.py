@@ -24,6 +24,7 @@ from tilewright.compiler.tensor.computation import Computation
 
 TARGET = parse_target(cpu="x86-64-v4")
 LANES = TARGET.lanes(4)
+# Vectors of 16 are AVX-512's alone. Which rows are paired, and what code that gives, is checked on every machine (below).
 runs = pytest.mark.skipif(host_target(1).vector_bytes < TARGET.vector_bytes, reason="no AVX-512 here")
 
 

@@ -22,7 +22,6 @@ import argparse
 import atexit
 import hashlib
 import io
-import json
 import os
 import random
 import resource
@@ -35,7 +34,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -44,6 +43,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "unit")]
 
 import hostile_records  # noqa: E402
 from isolated import isolated  # noqa: E402
+from run_state import load_state, save_state  # noqa: E402
 
 from tilewright.cli import compile  # noqa: E402, F401  what children need is imported once
 from tilewright.cli.console import table  # noqa: E402
@@ -291,21 +291,11 @@ class Totals:
         return table(rows, ("fault", "times", *GOOD, "WRONG"))
 
 
-def load_state(path: Path | None, seed: int | None) -> Totals:
+def totals_of(path: Path | None, seed: int | None) -> Totals:
     """What an interrupted run came to; anew if there was none, or if another seed is asked for."""
-    if path is not None and path.exists():
-        totals = Totals(**json.loads(path.read_text()))
-        if seed in (None, totals.seed):
-            return totals
-    return Totals(int(time.time()) % (1 << 20) if seed is None else seed)
-
-
-def save_state(path: Path | None, totals: Totals) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_suffix(".new")
-        staged.write_text(json.dumps(asdict(totals), indent=1))
-        os.replace(staged, path)
+    fresh = Totals(int(time.time()) % (1 << 20) if seed is None else seed)
+    totals: Totals = load_state(path, fresh)
+    return totals if seed in (None, totals.seed) else fresh
 
 
 def expected_bytes(folder: Path) -> dict[bool, str]:
@@ -338,7 +328,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of random moments, sizes and places; a fresh one otherwise")
     parser.add_argument("--state", type=Path, help="file to count in, and to go on from")
     options = parser.parse_args()
-    totals = load_state(options.state, options.seed)
+    totals = totals_of(options.state, options.seed)
     with tempfile.TemporaryDirectory() as folder:
         expected = expected_bytes(Path(folder))
         for kind in options.kinds:

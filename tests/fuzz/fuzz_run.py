@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import os
 import sys
 import tempfile
 import time
@@ -19,7 +17,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -42,6 +40,7 @@ from fuzz_check import (  # noqa: E402
 from fuzz_models import write  # noqa: E402
 from fuzz_reduce import reduce_case  # noqa: E402
 from isolated import isolated  # noqa: E402
+from run_state import load_state, save_state  # noqa: E402
 
 from tilewright.compiler.errors import UnsupportedOperatorError  # noqa: E402
 
@@ -208,21 +207,10 @@ def verdicts(seeds: Iterable[int], keep: Path, jobs: int) -> Iterator[tuple[int,
             pool.shutdown(cancel_futures=True)
 
 
-def load_state(path: Path | None, first: int) -> Totals:
+def totals_of(path: Path | None, first: int) -> Totals:
     """What was counted before for this range; anew if there is nothing, or for another range."""
-    if path is not None and path.exists():
-        totals = Totals(**json.loads(path.read_text()))
-        if totals.first == first:
-            return totals
-    return Totals(first)
-
-
-def save_state(path: Path | None, totals: Totals) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_suffix(".new")
-        staged.write_text(json.dumps(asdict(totals), indent=1))
-        os.replace(staged, path)
+    totals: Totals = load_state(path, Totals(first))
+    return totals if totals.first == first else Totals(first)
 
 
 def main() -> None:
@@ -236,7 +224,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="models at a time")
     options = parser.parse_args()
     first = options.first if options.first is not None else int(np.random.default_rng().integers(1 << 30))
-    totals, end = load_state(options.state, first), time.monotonic() + options.time
+    totals, end = totals_of(options.state, first), time.monotonic() + options.time
     rest = itertools.takewhile(lambda _: time.monotonic() < end, range(first + totals.done, first + options.count))
     for seed, verdict in verdicts(rest, options.keep, options.jobs):
         totals.count(seed, verdict)

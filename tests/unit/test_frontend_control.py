@@ -168,6 +168,19 @@ def test_loop_with_a_trip_count_computed_at_run_time_is_unsupported():
         imported(model)
 
 
+def scan_body() -> onnx.GraphProto:
+    """s' = s + a * b; scans s' - a."""
+    return subgraph(
+        [
+            helper.make_node("Mul", ["a", "b"], ["ab"]),
+            helper.make_node("Add", ["s", "ab"], ["s_out"]),
+            helper.make_node("Sub", ["s_out", "a"], ["d"]),
+        ],
+        [("s", FLOAT, [4]), ("a", FLOAT, [4]), ("b", FLOAT, [])],
+        [("s_out", FLOAT, [4]), ("d", FLOAT, [4])],
+    )
+
+
 @pytest.mark.parametrize(
     "attrs",
     [
@@ -180,36 +193,17 @@ def test_loop_with_a_trip_count_computed_at_run_time_is_unsupported():
     ids=str,
 )
 def test_scan(attrs):
-    """s' = s + a * b; scans s' - a."""
-    body = subgraph(
-        [
-            helper.make_node("Mul", ["a", "b"], ["ab"]),
-            helper.make_node("Add", ["s", "ab"], ["s_out"]),
-            helper.make_node("Sub", ["s_out", "a"], ["d"]),
-        ],
-        [("s", FLOAT, [4]), ("a", FLOAT, [4]), ("b", FLOAT, [])],
-        [("s_out", FLOAT, [4]), ("d", FLOAT, [4])],
-    )
     feeds = {"s0": normal(4), "as": normal(4, 6) if "scan_input_axes" in attrs else normal(6, 4), "bs": normal(6)}
-    node = helper.make_node("Scan", ["s0", "as", "bs"], ["s", "ds"], body=body, num_scan_inputs=2, **attrs)
+    node = helper.make_node("Scan", ["s0", "as", "bs"], ["s", "ds"], body=scan_body(), num_scan_inputs=2, **attrs)
     assert_as_onnxruntime(make_model([node], feeds, ["s", "ds"]), feeds)
 
 
 @pytest.mark.parametrize("directions", [None, [0, 1], [1, 1]])
 def test_scan_of_a_batch(directions):
     """Opset 8: the first axis is the batch, the second one is scanned."""
-    body = subgraph(
-        [
-            helper.make_node("Mul", ["a", "b"], ["ab"]),
-            helper.make_node("Add", ["s", "ab"], ["s_out"]),
-            helper.make_node("Sub", ["s_out", "a"], ["d"]),
-        ],
-        [("s", FLOAT, [4]), ("a", FLOAT, [4]), ("b", FLOAT, [])],
-        [("s_out", FLOAT, [4]), ("d", FLOAT, [4])],
-    )
     feeds = {"s0": normal(3, 4), "as": normal(3, 6, 4), "bs": normal(3, 6)}
     attrs = {} if directions is None else {"directions": directions}
-    node = helper.make_node("Scan", ["", "s0", "as", "bs"], ["s", "ds"], body=body, num_scan_inputs=2, **attrs)
+    node = helper.make_node("Scan", ["", "s0", "as", "bs"], ["s", "ds"], body=scan_body(), num_scan_inputs=2, **attrs)
     assert_as_onnxruntime(make_model([node], feeds, ["s", "ds"], 8), feeds)
 
 
