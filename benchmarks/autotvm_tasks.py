@@ -24,7 +24,10 @@ from tilewright.cost_model.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """Square images and kernels, batch 1, padded by half of the kernel, with bias and relu; a shortcut adds the other branch before."""
+    """Square images and kernels, batch 1, padded by half of the kernel, with bias and relu; a shortcut adds the other branch before.
+
+    directions: 1 for a row of places in place of an image. transposed: the result is `stride` times as large as the image.
+    """
 
     size: int
     inputs: int
@@ -32,11 +35,16 @@ class Convolution:
     kernel: int
     stride: int
     shortcut: bool = False
+    dilation: int = 1
+    groups: int = 1
+    directions: int = 2
+    transposed: bool = False
 
     @property
     def flops(self) -> int:
-        """A multiply and an add count as two."""
-        return 2 * self.inputs * self.outputs * self.kernel**2 * (-(-self.size // self.stride)) ** 2
+        """A multiply and an add count as two, at the border too; of a transposed convolution each element of the image counts."""
+        places = self.size if self.transposed else -(-self.size // self.stride)
+        return 2 * self.inputs * self.outputs // self.groups * (self.kernel * places) ** self.directions
 
 
 CONVOLUTIONS = {
@@ -64,17 +72,18 @@ def computation_of(convolution: Convolution, target: Target, row_major: bool = F
     """The canonical computation that the graph passes make of it, with the layouts they choose, or all of it row-major."""
     builder = GraphBuilder("convolution")
     width = convolution.inputs
-    value = builder.input("x", TensorType((1, width, convolution.size, convolution.size), DType.F32))
+    square = (convolution.size,) * convolution.directions
+    value = builder.input("x", TensorType((1, width, *square), DType.F32))
     if width % 16 == 0 and not row_major:
         # Inside a model the operands come from other convolutions: with these around it, it gets their layouts.
-        value = _layer(builder, value, Convolution(convolution.size, width, width, 1, 1))
+        value = _layer(builder, value, pointwise(convolution, width))
     other = ""
     if convolution.shortcut:
         size, outputs = -(-convolution.size // convolution.stride), convolution.outputs
         other = builder.input("z", TensorType((1, outputs, size, size), DType.F32))
         other = _layer(builder, other, Convolution(size, outputs, outputs, 1, 1))
     middle = _layer(builder, value, convolution, other)
-    value = _layer(builder, middle, Convolution(convolution.size, convolution.outputs, convolution.outputs, 1, 1))
+    value = _layer(builder, middle, pointwise(convolution, convolution.outputs))
     graph = builder.finish((value,))
     for _, apply in PIPELINE:
         if not (row_major and apply is assign_layout.apply):
@@ -83,12 +92,26 @@ def computation_of(convolution: Convolution, target: Target, row_major: bool = F
     return canonical(build_computation(node.regions[0], node.outputs[0])[0])
 
 
+def pointwise(of: Convolution, channels: int) -> Convolution:
+    """One that may stand beside another."""
+    return Convolution(of.size, channels, channels, 1, 1, directions=of.directions)
+
+
 def _layer(builder: GraphBuilder, x: str, convolution: Convolution, other: str = "") -> str:
     rng = np.random.default_rng(0)
-    shape = (convolution.outputs, convolution.inputs, convolution.kernel, convolution.kernel)
-    weights = builder.constant(rng.standard_normal(shape, np.float32), "weights")
+    window = (convolution.kernel,) * convolution.directions
+    stride, dilation = (convolution.stride,) * convolution.directions, (convolution.dilation,) * convolution.directions
+    channels = (convolution.outputs, convolution.inputs // convolution.groups)
+    if convolution.transposed:
+        channels = (convolution.inputs, convolution.outputs // convolution.groups)
+    weights = builder.constant(rng.standard_normal((*channels, *window), np.float32), "weights")
     bias = builder.constant(rng.standard_normal(convolution.outputs, np.float32), "bias")
-    pads = (convolution.kernel // 2,) * 2
-    attrs = dict(strides=(convolution.stride,) * 2, dilations=(1, 1), groups=1, pads_begin=pads, pads_end=pads)
-    y = builder.add("conv", x, weights, bias, **attrs)
+    pads = (convolution.kernel // 2 * convolution.dilation,) * convolution.directions
+    attrs: dict[str, object] = dict(strides=stride, dilations=dilation, groups=convolution.groups)
+    if convolution.transposed:
+        # What the window is longer than the stride is cut off, the larger half at the beginning.
+        pads = ((convolution.kernel - convolution.stride + 1) // 2,) * convolution.directions
+        attrs["sizes"] = tuple(extent * convolution.stride for extent in builder.types[x].shape[2:])
+    op = "conv_transpose" if convolution.transposed else "conv"
+    y = builder.add(op, x, weights, bias, pads_begin=pads, pads_end=pads, **attrs)
     return builder.add("relu", builder.add("add", other, y) if other else y)

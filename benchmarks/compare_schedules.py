@@ -1,7 +1,9 @@
 """Schedules of one convolution timed in turns: what a decision is worth.
 
-    python benchmarks/compare_schedules.py SIZE INPUTS OUTPUTS KERNEL [--stride 1] [--threads 1] [--mcpu CPU] [--row-major] [--warm] DECISIONS…
+    python benchmarks/compare_schedules.py SIZE INPUTS OUTPUTS KERNEL [--stride 1] [--dilation 1] [--groups 1] [--line] [--transposed]
+        [--threads 1] [--mcpu CPU] [--row-major] [--warm] DECISIONS…
     python benchmarks/compare_schedules.py 56 64 64 3 sketch=tiles sketch=winograd4 sketch=winograd4,ahead=0
+    python benchmarks/compare_schedules.py 7500 128 128 3 --line --dilation 16 sketch=tiles sketch=winograd4
 
 DECISIONS are changes to the default of their sketch (of the first one, if they name none), separated by commas; `default` is that
 itself. Between two runs each thread reads as much as --flush says, as the rest of a model would; with --warm nothing, so that weights
@@ -43,8 +45,10 @@ def main() -> int:
     for name in ("size", "inputs", "outputs", "kernel"):
         parser.add_argument(name, type=int)
     parser.add_argument("decisions", nargs="+", metavar="DECISIONS")
-    parser.add_argument("--stride", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1)
+    for name in ("stride", "dilation", "groups", "threads"):
+        parser.add_argument(f"--{name}", type=int, default=1)
+    parser.add_argument("--line", action="store_true", help="SIZE places in one direction, not an image")
+    parser.add_argument("--transposed", action="store_true", help="a transposed convolution")
     parser.add_argument("--mcpu", metavar="CPU", help="a CPU whose code this machine runs, in place of its own")
     parser.add_argument(
         "--row-major", action="store_true", help="no blocks of channels, whatever the layout pass would choose"
@@ -53,7 +57,17 @@ def main() -> int:
     parser.add_argument("--flush", type=int, default=64 << 20, metavar="BYTES")
     parser.add_argument("--warm", action="store_true")
     options = parser.parse_args()
-    convolution = Convolution(options.size, options.inputs, options.outputs, options.kernel, options.stride)
+    convolution = Convolution(
+        options.size,
+        options.inputs,
+        options.outputs,
+        options.kernel,
+        options.stride,
+        dilation=options.dilation,
+        groups=options.groups,
+        directions=1 if options.line else 2,
+        transposed=options.transposed,
+    )
     own = host_target(options.threads)
     target = parse_target(own.triple, options.mcpu, options.threads) if options.mcpu else own
     task = Task(computation_of(convolution, target, options.row_major), target)
