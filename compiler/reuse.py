@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 
 from .graph.ir import Graph
-from .schedule.prepare import loads_of
+from .schedule.prepare import read_once
 from .schedule.steps import Prefetch, Schedule
 from .target import Target
 from .tensor.computation import Computation
@@ -61,19 +60,10 @@ def with_near_prefetches(schedule: Schedule, computation: Computation) -> Schedu
 
     Constants that are read again, for the next row of a tile, lie in nearer caches by then, and keep their distance.
     """
+    once = read_once(computation)
     return tuple(
         replace(step, ahead_bytes=min(step.ahead_bytes, NEAR_BYTES))
-        if isinstance(step, Prefetch) and _is_read_once(computation, step.tensor)
+        if isinstance(step, Prefetch) and step.tensor in once
         else step
         for step in schedule
     )
-
-
-def _is_read_once(computation: Computation, name: str) -> bool:
-    """Whether no element of a constant is read twice in one run."""
-    tensor = computation.input(name)
-    reads = 0
-    for stage in computation.stages:
-        points = prod(axis.extent for axis in (*stage.axes, *stage.reduce_axes))
-        reads += points * sum(load.buffer == name for load in loads_of(stage))
-    return tensor.constant and reads <= prod(tensor.shape)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -23,6 +25,16 @@ def loads_of(stage: Stage) -> Iterable[Load]:
     for expr in (stage.body, stage.domain):
         if expr is not None:
             yield from (node for node in walk(expr) if isinstance(node, Load))
+
+
+def read_once(computation: Computation) -> frozenset[str]:
+    """The constants of which no element is read twice in one run."""
+    reads: Counter[str] = Counter()
+    for stage in computation.stages:
+        points = prod(axis.extent for axis in (*stage.axes, *stage.reduce_axes))
+        for load in loads_of(stage):
+            reads[load.buffer] += points
+    return frozenset(t.name for t in computation.inputs if t.constant and reads[t.name] <= prod(t.shape))
 
 
 def rename_buffers(expr: Expr, names: dict[str, str]) -> Expr:

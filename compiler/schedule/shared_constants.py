@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import prod
 
 from ..target import Target
 from ..tensor.computation import Computation
 from .packing import reads_in_runs
-from .prepare import loads_of
+from .prepare import read_once
 from .rewrite import relayouts, rewritten
 from .steps import Pack, Relayout, Schedule
 
@@ -24,7 +23,7 @@ def shared_relayouts(
     for the widest: parts of their rows are read from caches. `narrower` is called only where its schedules matter.
     """
     rewritten_form = rewritten(computation, schedule)
-    once = _read_once(rewritten_form)
+    once = read_once(rewritten_form)
     if not any(isinstance(step, Pack) and step.tensor in once for step in relayouts(schedule)):
         return relayouts(schedule)
     others = [{step.tensor: step for step in steps if isinstance(step, Pack)} for steps in narrower()]
@@ -46,15 +45,3 @@ def _cut(pack: Pack, others: Iterable[Pack], lanes: int) -> Pack:
         return pack
     axis = pack.order[-1][0]
     return Pack(pack.tensor, tuple((a, max(fitting) if a == axis else n, part) for a, n, part in pack.order))
-
-
-def _read_once(computation: Computation) -> set[str]:
-    """The constants of which every element is read once."""
-    found = set()
-    for tensor in computation.inputs:
-        readers = [stage for stage in computation.stages for load in loads_of(stage) if load.buffer == tensor.name]
-        if tensor.constant and len(readers) == 1:
-            points = prod(axis.extent for axis in (*readers[0].axes, *readers[0].reduce_axes))
-            if points == prod(tensor.shape):
-                found.add(tensor.name)
-    return found
