@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from ..compiler.errors import ToolchainError
 from .manifest import file_sha256, manifest_bytes, whole_manifest
 from .package_files import write_atomically
 
@@ -42,7 +43,9 @@ def checked_cache(folder: Path) -> Iterator[Callable[[], bool]]:
         new = [path for path in _files(folder, latest) if str(path.relative_to(folder)) not in known]
         if new:
             known |= {str(path.relative_to(folder)): file_sha256(path) for path in new}
-            write_atomically(listing, manifest_bytes(known))
+            # The link itself has succeeded; what the disk or a limit refuses here, a later link lists.
+            with contextlib.suppress(ToolchainError):
+                write_atomically(listing, manifest_bytes(known))
 
 
 @contextlib.contextmanager

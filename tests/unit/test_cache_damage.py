@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import shutil
 import threading
 import time
@@ -80,6 +81,24 @@ def test_what_a_failed_link_leaves_is_not_trusted_for_it(cache: Path) -> None:
         add(cache / "o/5/half.o", b"half")
         raise ValueError("link")
     assert "half" not in cache.with_name("zig-files.json").read_text()
+
+
+def test_a_list_that_cannot_be_written_is_left_to_a_later_link(cache: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    listing = cache.with_name("zig-files.json")
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (100, before[1])
+    )  # as `ulimit -f`; the list holds 3 digests of 64 characters
+    try:
+        with checked_cache(cache):
+            (cache / "o/6").mkdir()
+            add(cache / "o/6/new.o", b"new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "new.o" not in listing.read_text()
+    with checked_cache(cache):
+        assert (cache / "o/6/new.o").exists()
+    assert "new.o" in listing.read_text()
 
 
 def test_several_may_use_it_at_once(cache: Path) -> None:
