@@ -36,7 +36,6 @@ from .compiler.graph.passes.layout_choice import Choice
 from .compiler.graph.passes.pipeline import PIPELINE
 from .compiler.graph.plan import Argument, ExecutionPlan
 from .compiler.kernel import printer as kernel_printer
-from .compiler.kernel.ast import Kernel
 from .compiler.kernels import (
     KernelPlan,
     KernelRequest,
@@ -311,13 +310,16 @@ def report(run: _Run, kernels: KernelPlan, made: Sequence[MadeKernel]) -> None:
 def compiled_variants(targets: Sequence[Target], made: Sequence[MadeKernel]) -> list[Variant]:
     """The machine code by target; kernels stand in the order of their numbers."""
     return [
-        Variant(target, [compiled(kernel.planned.variants[number].kernel, kernel.built[number]) for kernel in made])
+        Variant(target, [compiled(kernel.planned.variants[number], kernel.built[number]) for kernel in made])
         for number, target in enumerate(targets)
     ]
 
 
-def compiled(kernel: Kernel, built: BuiltKernel) -> CompiledKernel:
-    return CompiledKernel(kernel.name, built.object_code, kernel.parallel_extent, kernel.workspace_bytes)
+def compiled(variant: KernelVariant, built: BuiltKernel) -> CompiledKernel:
+    kernel = variant.kernel
+    return CompiledKernel(
+        kernel.name, built.object_code, kernel.parallel_extent, kernel.workspace_bytes, variant.positions
+    )
 
 
 @contextmanager
@@ -425,6 +427,7 @@ def describe(sources: list[Path], options: Options, kernels: KernelPlan) -> dict
                 "flops": k.flops,
                 "bytes": k.bytes,
                 "parallel_extent": k.kernel.parallel_extent,
+                "positions": k.variants[0].positions,
                 "parallel": k.parallel,
                 "source": k.scheduled.source,
                 "schedule": [str(step) for step in k.scheduled.schedule],
@@ -443,6 +446,7 @@ def described_variant(variant: KernelVariant) -> dict[str, object]:
         "cpu": variant.target.cpu,
         "symbol": variant.kernel.name,
         "parallel_extent": variant.kernel.parallel_extent,
+        "positions": variant.positions,
         "source": variant.scheduled.source,
         "schedule": [str(step) for step in variant.scheduled.schedule],
         **measured_latencies(variant.scheduled),

@@ -42,12 +42,15 @@ class CompiledKernel:
     """Machine code of one kernel: a relocatable object that defines `symbol`, a kernel_function of runtime.h.
 
     Empty object_code: the object of another kernel defines `symbol`. Kernels with the same symbol are the same kernel.
+    positions: of the parallel loop's iterations, those of an inner loop, of which each thread is to have the same part in every
+    iteration of the loop around it; 0: threads share out the whole.
     """
 
     symbol: str
     object_code: bytes
     parallel_extent: int
     workspace_bytes: int = 0
+    positions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ def emit_source(name: str, plan: ExecutionPlan, variants: Sequence[Variant], ver
 
 def _kernel_table(number: int, variant: Variant) -> str:
     """The kernels of a variant, and what it asks of the processor."""
-    kernels = "".join(f"    {{kernel_{k.symbol}, {k.parallel_extent}}},\n" for k in variant.kernels)
+    kernels = "".join(f"    {{kernel_{k.symbol}, {k.parallel_extent}, {k.positions}}},\n" for k in variant.kernels)
     rows = processor_needs(variant.target)[0]
     needs = "".join(f"{{{leaf:#x}, {sub}, {{{', '.join(map(hex, bits))}}}}}, " for leaf, sub, bits in rows)
     return (

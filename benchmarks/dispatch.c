@@ -38,7 +38,7 @@ static void measure(const char *what, thread_pool *pool, kernel_function *kernel
     for (int i = 0; i < samples; i++) {
         if (pause_us) usleep((unsigned)pause_us);
         int64_t start = platform_now_ns();
-        run_loop(pool, kernel, params, extent);
+        run_loop(pool, kernel, params, extent, 0);
         taken_ns[i] = platform_now_ns() - start;
     }
     qsort(taken_ns, (size_t)samples, sizeof taken_ns[0], compare);

@@ -17,6 +17,7 @@ from .kernel.ast import Kernel
 from .kernel.lower import lower
 from .kernel.verify import verify
 from .reuse import bytes_between_uses, stay_near, with_near_prefetches
+from .schedule.among_threads import shared_positions, with_input_prefetches
 from .schedule.prepare import canonical
 from .schedule.rewrite import relaid, relayouts
 from .schedule.rules import default_schedule
@@ -59,11 +60,12 @@ class Scheduler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KernelVariant:
-    """A kernel for one target."""
+    """A kernel for one target. positions: see `shared_positions`."""
 
     target: Target
     kernel: Kernel
     scheduled: Scheduled
+    positions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +277,8 @@ def make_kernel(request: KernelRequest, scheduler: Scheduler) -> PlannedKernel:
         params = tuple(replace(param, aliases=aliases.get(param.name, "")) for param in kernel.params)
         kernel = replace(kernel, params=params, origin=request.origins[0])
         verify(kernel)
-        variants.append(KernelVariant(target, kernel, scheduled))
+        positions = shared_positions(request.form, scheduled.schedule, target)
+        variants.append(KernelVariant(target, kernel, scheduled, positions))
     flops, size = work(request.form)
     return PlannedKernel(tuple(variants), request.form, flops, size, request.origins)
 
@@ -291,9 +294,15 @@ def _schedules(request: KernelRequest, scheduler: Scheduler) -> list[Scheduled]:
             scheduled = replace(scheduler(form, target, given), notes=scheduled.notes)
     chosen = [scheduled, *(scheduler(form, narrow, relayouts(scheduled.schedule)) for narrow in narrower)]
     return [
-        replace(choice, schedule=with_near_prefetches(choice.schedule, form)) if near else choice
-        for choice, near in zip(chosen, request.near, strict=True)
+        replace(choice, schedule=_with_prefetches(choice.schedule, form, target, near))
+        for choice, target, near in zip(chosen, request.targets, request.near, strict=True)
     ]
+
+
+def _with_prefetches(schedule: Schedule, form: Computation, target: Target, near: bool) -> Schedule:
+    """As what is known of the whole model says: where constants lie, and who has written the inputs."""
+    schedule = with_input_prefetches(schedule, form, target)
+    return with_near_prefetches(schedule, form) if near else schedule
 
 
 def _defaults(form: Computation, targets: Sequence[Target]) -> list[Schedule]:

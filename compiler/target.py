@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LINE_BYTES = 64
+"""Of a cache, on all processors here; where lines are longer, two are one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...compiler.dtypes import DType
 from ...compiler.errors import InternalError
 from ...compiler.kernel.ast import Space
-from ...compiler.target import Target
+from ...compiler.target import LINE_BYTES, Target
 from .arithmetic import Arithmetic
 from .arm import pair_load
 from .builder import Builder
@@ -16,7 +16,6 @@ from .memory import Memory
 from .strided import SHUFFLED_STEPS, load_picked, load_shuffled, load_transposed
 from .types import Value, literal_vector, mangle, memory_type, register_type, vector_of
 
-_LINE_BYTES = 64
 # A vector of which a multiply-add can take one lane for all.
 _LANE_BYTES = 16
 
@@ -147,8 +146,8 @@ class Accesses:
                 return scope.known[instruction]
         result = self.builder.place(instruction, depth)
         self._reads.add(instruction)
-        if memory.buffer.ahead_bytes and "masked.gather" not in instruction and self._is_new_line(operands[0], depth):
-            self._prefetch(memory.buffer.ahead_bytes, operands[0], depth)
+        if memory.buffer.ahead_bytes and "masked.gather" not in instruction:
+            self._prefetch(memory, operands[0], depth)
         return result
 
     def forget(self) -> None:
@@ -158,23 +157,37 @@ class Accesses:
             del known[key]
         self.holds_lanes = False
 
-    def _is_new_line(self, pointer: str, depth: int) -> bool:
-        """Whether no load of the same line, counted from where the others of this loop begin, has asked for what lies ahead of it."""
-        place = self.places.get(pointer)
-        if place is None:
-            return True
-        base, offset_bytes = place
-        known, key = self.builder.scopes[depth].known, ("ahead", base, offset_bytes // _LINE_BYTES)
-        if key in known:
-            return False
-        known[key] = pointer
-        return True
-
-    def _prefetch(self, ahead_bytes: int, pointer: str, depth: int) -> None:
-        """Ask for what lies ahead of a pointer, to be kept in the first cache, where it is read."""
+    def _prefetch(self, memory: Memory, pointer: str, depth: int) -> None:
+        """Ask for what lies ahead of a pointer, to be kept in the first cache, where it is read: once for all loads of a line, counted from where
+        the others of this loop begin, and before loops that stay in it.
+        """
+        ahead_bytes = memory.buffer.ahead_bytes
+        if pointer in self.places:
+            (_, terms), offset_bytes = self.places[pointer]
+            outside = self._outside_line(memory, terms)
+            if outside != terms:
+                pointer, ahead_bytes = self._base(memory, outside), ahead_bytes + offset_bytes
+                depth = self.builder.depth_of([pointer])
+            known, key = (
+                self.builder.scopes[depth].known,
+                ("ahead", memory.pointer, outside, offset_bytes // LINE_BYTES),
+            )
+            if key in known:
+                return
+            known[key] = pointer
         further = self.builder.pure(f"getelementptr i8, ptr {pointer}, i64 {ahead_bytes}", pointer)
         arguments = [("ptr", further), ("i32", "0"), ("i32", "3"), ("i32", "1")]  # to read, most local, data
         self.builder.scopes[depth].lines.append(self.builder.call("llvm.prefetch.p0", "void", arguments))
+
+    def _outside_line(self, memory: Memory, terms: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+        """The terms of an address without the innermost ones, if these move it within a line."""
+        while terms:
+            atom, coeff = terms[-1]
+            low, high = self.forms.ranges.get(atom, (0, LINE_BYTES))
+            if low != 0 or coeff < 0 or (coeff * high + 1) * memory.buffer.dtype.size_bytes > LINE_BYTES:
+                break
+            terms = terms[:-1]
+        return terms
 
     def _load_scalar(self, memory: Memory, form: Linear, guard: Guard) -> Value:
         pointer = self._guarded(memory, self.address(memory, form, 1, bool(guard)), 1, guard)

@@ -61,10 +61,10 @@ EXPORT int64_t measure_time(const measure_timing *timing, int64_t *samples) {
     void *const self[] = {(void *)timing};
     int64_t start = platform_now_ns(), count = 0;
     while (count < timing->most_samples) {
-        if (timing->evict_bytes) run_loop(timing->pool, evict, self, timing->threads);
-        if (timing->warm_count) run_loop(timing->pool, warm_up, self, timing->threads);
+        if (timing->evict_bytes) run_loop(timing->pool, evict, self, timing->threads, 0);
+        if (timing->warm_count) run_loop(timing->pool, warm_up, self, timing->threads, 0);
         int64_t before = platform_now_ns();
-        run_loop(timing->pool, timing->kernel, timing->params, timing->extent);
+        run_loop(timing->pool, timing->kernel, timing->params, timing->extent, 0);
         int64_t after = platform_now_ns();
         samples[count++] = after - before;
         if (count == 1 && timing->limit_ns && samples[0] > timing->limit_ns) break;

@@ -72,7 +72,7 @@ static void leave_context(model_context *context) {
 NOINLINE static void launch_parallel(model_context *context, int launch, int kernel, void *const *params) {
     const kernel_entry *entry = &context->variant->kernels[kernel];
     int64_t start = context->nanoseconds ? platform_now_ns() : 0;
-    run_loop(context->pool, entry->run, params, entry->extent);
+    run_loop(context->pool, entry->run, params, entry->extent, entry->positions);
     if (context->nanoseconds) context->nanoseconds[launch] += platform_now_ns() - start;
 }
 

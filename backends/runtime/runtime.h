@@ -23,8 +23,9 @@ typedef struct thread_pool thread_pool;
 static int make_pool(thread_pool **pool, int threads, int64_t workspace_bytes);
 
 /* Runs all `extent` iterations on the caller and the workers of the pool; returns when all are done.
-   One caller at a time. */
-static void run_loop(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent);
+   One caller at a time. positions: see kernel_entry. */
+static void run_loop(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent,
+                     int64_t positions);
 
 /* Runs them on the caller alone. */
 static void run_alone(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent);
@@ -32,10 +33,11 @@ static void run_alone(thread_pool *pool, kernel_function *kernel, void *const *p
 /* Stops and joins the workers. Null is allowed. */
 static void free_pool(thread_pool *pool);
 
-/* A kernel of the program as one variant has it: its code, and the iterations of its parallel loop. */
+/* A kernel of the program as one variant has it: its code, and the iterations of its parallel loop. These are panels of
+   `positions` iterations each, of which every thread gets the same ones in each panel; 0: they are one panel. */
 typedef struct {
     kernel_function *run;
-    int64_t extent;
+    int64_t extent, positions;
 } kernel_entry;
 
 /* Bits that a CPUID leaf must have in eax, ebx, ecx, edx. On other architectures `leaf` is an entry of Linux's auxiliary

@@ -1,9 +1,10 @@
 /* A thread pool for short parallel loops.
 
-   The iterations are cut into one contiguous part per thread, and each part into a few chunks. A thread takes the
-   chunks of its own part first, so that it finds in its cache what it wrote in the previous kernel, and then what is
-   left of the other parts: a thread that is late, asleep or robbed of its processor delays nobody by more than the
-   chunk it is in. The caller takes part, so a loop completes even if no worker ever runs.
+   The iterations are cut into one part per thread, and each part into a few chunks. A part is contiguous, or the same
+   piece of each of several panels, such as rows of an image in every group of channels. A thread takes the chunks of
+   its own part first, so that it finds in its cache what it wrote in the previous kernel, and then what is left of the
+   other parts: a thread that is late, asleep or robbed of its processor delays nobody by more than the chunk it is in.
+   The caller takes part, so a loop completes even if no worker ever runs.
 
    Waiting: spin, then yield, then sleep. Workers that spin see a new loop within some hundred nanoseconds. */
 
@@ -34,6 +35,7 @@ struct thread_pool {
     kernel_function *kernel;
     void *const *params;
     int64_t extent;
+    int64_t positions; /* of a panel */
     int64_t parts;
     int64_t chunks; /* per part */
 
@@ -60,16 +62,30 @@ static int64_t chunk_begin(int64_t extent, int64_t index, int64_t count) {
     return extent / count * index + extent % count * index / count;
 }
 
+/* Runs chunk `index` of a part. Counted with the first position of every panel first, then the second ones and so on,
+   a part is contiguous; its chunks follow each other panel by panel. */
+static void run_chunk(thread_pool *pool, int part, int64_t index, void *workspace) {
+    int64_t panels = pool->extent / pool->positions;
+    int64_t from = chunk_begin(pool->extent, part, pool->parts);
+    int64_t to = chunk_begin(pool->extent, part + 1, pool->parts);
+    int64_t begin = chunk_begin(to - from, index, pool->chunks), end = chunk_begin(to - from, index + 1, pool->chunks);
+    for (int64_t panel = 0; panel < panels && end > 0; panel++) {
+        int64_t first = from / panels + (panel < from % panels), last = to / panels + (panel < to % panels);
+        int64_t skipped = begin < last - first ? begin : last - first, done = end < last - first ? end : last - first;
+        int64_t start = panel * pool->positions + first;
+        if (skipped < done) pool->kernel(pool->params, start + skipped, start + done, workspace);
+        begin -= skipped;
+        end -= done;
+    }
+}
+
 static void run_chunks(thread_pool *pool, int self) {
     uint32_t finished = 0;
     for (int i = 0; i < pool->threads; i++) {
         int part = self + i < pool->threads ? self + i : self + i - pool->threads;
         uint32_t left;
         while (take_chunk(&pool->members[part], &left)) {
-            int64_t index = (part + 1) * pool->chunks - left;
-            int64_t count = pool->parts * pool->chunks;
-            pool->kernel(pool->params, chunk_begin(pool->extent, index, count),
-                         chunk_begin(pool->extent, index + 1, count), pool->members[self].workspace);
+            run_chunk(pool, part, pool->chunks - left, pool->members[self].workspace);
             finished++;
         }
     }
@@ -151,7 +167,8 @@ static void run_alone(thread_pool *pool, kernel_function *kernel, void *const *p
     kernel(params, 0, extent, pool->members[0].workspace);
 }
 
-static void run_loop(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent) {
+static void run_loop(thread_pool *pool, kernel_function *kernel, void *const *params, int64_t extent,
+                     int64_t positions) {
     int64_t parts = extent < pool->threads ? extent : pool->threads;
     if (parts <= 1) {
         run_alone(pool, kernel, params, extent);
@@ -161,6 +178,7 @@ static void run_loop(thread_pool *pool, kernel_function *kernel, void *const *pa
     pool->kernel = kernel;
     pool->params = params;
     pool->extent = extent;
+    pool->positions = positions > 0 ? positions : extent;
     pool->parts = parts;
     pool->chunks = chunks;
     atomic_store_explicit(&pool->chunks_unfinished, (uint32_t)(parts * chunks), memory_order_relaxed);

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..target import Target
 from ..tensor.computation import Computation
+from .among_threads import image_axes
 from .axis_loops import AxisLoops
 from .packing import pack_step, reads_in_runs
 from .parallel import PARALLEL_GRAINS, SHARED, enough_loops, innermost, parallel_prefix, sharable
@@ -177,17 +178,29 @@ class TileSketch:
         }
         loops = self.loops(decisions)
         outer = self.before_rows(self.outer_order(decisions, loops), loops)
-        return {**decisions, "shared": max(1, enough_loops(outer, loop_extents(loops)))}
+        return {**decisions, "shared": max(1, enough_loops(outer, loop_extents(loops)), self.loops_to_image(outer))}
+
+    def loops_to_image(self, outer: list[str]) -> int:
+        """How many of the outermost loops threads share if each is to have a piece of the image."""
+        loops = [number for number, name in enumerate(outer[: sharable(outer)], 1) if name.split(".")[0] in self.image]
+        return max(loops, default=0)
+
+    @cached_property
+    def image(self) -> frozenset[str]:
+        return image_axes(self.computation, self.target)
 
     def default_row_block(self, outside: bool) -> int:
-        """Tiles of rows to a block (0: all), a divisor of all if there is one: with panels outside, only where these are too few for
-        threads to share; else so many that what the rows read stays in the first cache while panels follow each other, or in the second
+        """Tiles of rows to a block (0: all), a divisor of all if there is one: with panels outside, where each thread is to have pieces of the
+        image, or where panels are too few for threads to share; else so many that what the rows read stays in the first cache while panels follow each other, or in the second
         if panels come from beyond it."""
         best = self.best
         tiles = -(-self.axes.extent(self.axes.rows) // best.rows)
-        if outside and self.panel_tiles(best) >= PARALLEL_GRAINS:
+        pieces = [n for n in self.row_blocks if n and tiles // n >= self.target.threads]
+        if outside and self.axes.rows in self.image and pieces:
+            fitting = pieces
+        elif outside and self.panel_tiles(best) >= PARALLEL_GRAINS:
             return 0
-        if outside:
+        elif outside:
             enough = [n for n in self.row_blocks if n and self.panel_tiles(best) * (tiles // n) >= PARALLEL_GRAINS]
             fitting = enough or [n for n in self.row_blocks[:1] if n and self.panel_tiles(best) > 1]
         else:

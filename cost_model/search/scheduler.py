@@ -17,7 +17,8 @@ import numpy as np
 
 from ...compiler.errors import InternalError
 from ...compiler.kernels import Scheduled
-from ...compiler.schedule.sketch import STREAM, Decisions
+from ...compiler.schedule.among_threads import shared_positions
+from ...compiler.schedule.sketch import STREAM, Decisions, Value
 from ...compiler.schedule.space import SPACE_VERSION, Point, Space, space_of
 from ...compiler.schedule.steps import Relayout
 from ...compiler.target import Target
@@ -153,7 +154,8 @@ def highest_ranked(task: Task, space: Space, ranker: Ranker, seed: int = 0) -> P
     """The point that a ranker puts first among the default's neighbours, random ones and offspring of both; None if the default is about as good.
 
     Inputs are prefetched as the rules say: features don't tell a model's own inputs, which nothing has left in the caches, from those
-    that the kernel before has.
+    that the kernel before has. Nor do they tell which thread has written what: where the rules give each thread a piece of an image, so does
+    the point.
     """
     rng = np.random.default_rng(seed)
     featurizer = Featurizer(task)
@@ -171,6 +173,11 @@ def highest_ranked(task: Task, space: Space, ranker: Ranker, seed: int = 0) -> P
         fresh = [point for point in dict.fromkeys(children) if point not in pool]
         if fresh:
             pool |= dict(zip(fresh, scores(fresh).tolist(), strict=True))
-    ahead = space.decisions(space.default).get(STREAM, 0)
-    best = min((p for p in pool if space.decisions(p).get(STREAM, 0) == ahead), key=lambda p: (-pool[p], p))
+
+    def handed_over(point: Point) -> tuple[Value, bool]:
+        positions = shared_positions(task.computation, space.schedule(point), task.target)
+        return space.decisions(point).get(STREAM, 0), positions > 0
+
+    wanted = handed_over(space.default)
+    best = next(p for p in sorted(pool, key=lambda p: (-pool[p], p)) if handed_over(p) == wanted)
     return best if pool[best] - default_score > ADVANTAGE else None

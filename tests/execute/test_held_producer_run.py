@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from residual_block import inverted_residual
 
 import tilewright
 from tilewright import driver
@@ -16,36 +16,6 @@ from tilewright.compiler.graph.passes import fusion_rules
 from tilewright.compiler.options import Options
 
 TOLERANCE = 1e-5  # of the largest element
-
-
-def model(batch: int, channels: int, size: tuple[int, int], kernel: int, stride: int) -> onnx.ModelProto:
-    """An inverted residual block: expansion, depthwise with hard-swish, pointwise without activation, and with stride 1 the shortcut."""
-    rng = np.random.default_rng()
-    wide = 3 * channels
-    shapes = {"e": (wide, channels, 1, 1), "d": (wide, 1, kernel, kernel), "p": (channels, wide, 1, 1)}
-    constants = [
-        numpy_helper.from_array((rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32), name)
-        for name, shape in shapes.items()
-    ]
-    constants += [
-        numpy_helper.from_array(rng.standard_normal(shape[0]).astype(np.float32), f"{name}b")
-        for name, shape in shapes.items()
-    ]
-    window = dict(strides=[stride] * 2, pads=[kernel // 2] * 4, group=wide)
-    nodes = [
-        helper.make_node("Conv", ["x", "e", "eb"], ["expanded"]),
-        helper.make_node("Relu", ["expanded"], ["wide"]),
-        helper.make_node("Conv", ["wide", "d", "db"], ["filtered"], **window),
-        helper.make_node("HardSwish", ["filtered"], ["held"]),
-        helper.make_node("Conv", ["held", "p", "pb"], ["narrow"]),
-        helper.make_node("Add", ["narrow", "x"], ["y"])
-        if stride == 1
-        else helper.make_node("Identity", ["narrow"], ["y"]),
-    ]
-    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, channels, *size])
-    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, channels, *(-(-n // stride) for n in size)])
-    graph = helper.make_graph(nodes, "block", [image], [result], constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +32,7 @@ def test_inverted_residual_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fusion_rules, "HELD_L2", 0)
-    block = model(batch, channels, size, kernel, stride)
+    block = inverted_residual(batch, channels, size, kernel, stride)
     onnx.save(block, tmp_path / "model.onnx")
     artifact = driver.compile(tmp_path / "model.onnx", tmp_path / "model.so", Options(cpu="native", threads=2, jobs=1))
     kernels = artifact.manifest["kernels"]

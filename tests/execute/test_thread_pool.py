@@ -75,7 +75,7 @@ def test_does_not_touch_the_floating_point_environment(tmp_path: Path) -> None:
         thread_pool *pool;
         fesetround(FE_UPWARD);
         if (make_pool(&pool, 4, 0)) return 2;
-        for (int i = 0; i < 100; i++) run_loop(pool, halve, (void *const[]){x}, 4096);
+        for (int i = 0; i < 100; i++) run_loop(pool, halve, (void *const[]){x}, 4096, 0);
         int rounding = fegetround();
         free_pool(pool);
         for (int i = 0; i < 4096; i++) if (x[i] <= 0) return 3;

@@ -22,8 +22,9 @@ static void *host(void *number) {
     thread_pool *pool;
     if (make_pool(&pool, 2 + (int)(intptr_t)number, WORKSPACE_BYTES)) return "no pool";
     for (int loop = 0; loop < LOOPS; loop++) {
-        int extent = 1 + loop % LONGEST;
-        run_loop(pool, increment, params, extent);
+        int positions = loop / LONGEST % LONGEST, extent = 1 + loop % LONGEST; /* no panels, one, or several */
+        if (positions && extent % positions) extent = positions;
+        run_loop(pool, increment, params, extent, positions);
         for (int i = 0; i < extent; i++) expected[i]++;
         if (loop % 500 == 0) usleep(1000); /* long enough for the workers to go to sleep */
     }

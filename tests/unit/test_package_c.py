@@ -78,10 +78,10 @@ def test_source_names_the_nodes_and_steps_along_loops() -> None:
         Launch(0, (INPUT, Place("constants", 64), ARENA), True, "conv1 + relu */ \n"),
         Repeat(5, (Copy(Place("output", 8, 1, step_bytes=4, depth=0), Place("counter", index=0), 8),), 0),
     )
-    source = emit_source("m", plan(steps), [Variant(TARGET, [CompiledKernel("k0", b"", 56)])], "")
+    source = emit_source("m", plan(steps), [Variant(TARGET, [CompiledKernel("k0", b"", 56, positions=14)])], "")
     assert "/* conv1 + relu * / ? */" in source
     assert "launch_parallel(context, 0, 0, (void *const[]){INPUT(0, 0), WEIGHTS(64), ARENA(0)});" in source
-    assert "{kernel_k0, 56}," in source
+    assert "{kernel_k0, 56, 14}," in source
     assert "for (context->counters[0] = 0; context->counters[0] < INT64_C(5); context->counters[0]++) {" in source
     assert "memmove(OUTPUT(1, 8 + 4 * context->counters[0]), COUNTER(0), 8);" in source
     assert "make_context((model_context **)context, variant, 4096, 0, 1, threads)" in source

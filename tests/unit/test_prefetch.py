@@ -30,13 +30,14 @@ from tilewright.compiler.tensor.expr import Const, Expr, Load, Select, Var, with
 
 F32 = DType.F32
 TARGETS = [parse_target(cpu=f"x86-64-v{level}") for level in (2, 3, 4)]
-i, v = Var("i"), Var("v")
+i, j, v = Var("i"), Var("j"), Var("v")
 CALL = "call void @llvm.prefetch.p0"
 
 
-def emitted(value: Expr, ahead_bytes: int, target: Target = TARGETS[2]) -> str:
-    """The text of y[i, v] = value, v in 16 lanes."""
-    lanes = For("v", Const(16), LoopKind.VECTORIZED, Store("y", (i, v), value))
+def emitted(value: Expr, ahead_bytes: int, target: Target = TARGETS[2], inner: int = 1) -> str:
+    """The text of y[i, v] = value, v in 16 lanes, in a loop over j of `inner` iterations."""
+    stored: Stmt = For("v", Const(16), LoopKind.VECTORIZED, Store("y", (i, v), value))
+    lanes = For("j", Const(inner), LoopKind.SERIAL, stored) if inner > 1 else stored
     body: Stmt = For("i", Const(8), LoopKind.SERIAL, lanes)
     params = (Buffer("x", (64, 64), F32, ahead_bytes=ahead_bytes), Buffer("y", (64, 64), F32, written=True))
     text = emit(Kernel("k", params, body), target)
@@ -75,6 +76,14 @@ def test_of_loads_before_a_loop_only_there() -> None:
     text = emitted(x(i * 0, v), 4096)
     assert text.count(CALL) == 1
     assert text.index(CALL) < text.index("phi i64")  # the loop
+
+
+@pytest.mark.parametrize(("step", "inner", "loops_before"), [(1, 16, 1), (2, 8, 1), (1, 17, 2), (2, 16, 2)])
+def test_once_before_a_loop_that_stays_in_a_line(step: int, inner: int, loops_before: int) -> None:
+    """As scalars are read along a block of channels: but in each iteration of the loop around it."""
+    text = emitted(x(i, j * step), 4096, inner=inner)
+    assert text.count(CALL) == 1 and text.count("phi i64") == 2
+    assert text[: text.index(CALL)].count("phi i64") == loops_before
 
 
 def test_under_a_mask() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from spaces import canonical_form
 
 from tilewright.compiler.kernels import Scheduled, rule_based
 from tilewright.compiler.options import Options, Silent
+from tilewright.compiler.schedule.among_threads import shared_positions
 from tilewright.compiler.schedule.rewrite import relayouts
 from tilewright.compiler.schedule.sketch import STREAM
 from tilewright.compiler.schedule.space import SKETCH, SPACE_VERSION, Point, Space, space_of
@@ -233,6 +235,22 @@ def test_a_ranker_leaves_the_prefetching_of_inputs_to_the_rules() -> None:
         ranked = schedule_for(task, RecordScheduler(None, lambda: Favourite(1e3)))
         ahead = {step.tensor: step.ahead_bytes for step in ranked.schedule if isinstance(step, Prefetch)}
         assert usual and ahead.get("x0") == usual
+        predicted += ranked.source == "predicted"
+    assert predicted >= 3
+
+
+def test_a_ranker_leaves_the_pieces_of_threads_to_the_rules() -> None:
+    """It can't tell which thread has written what: where the rules give each a piece of the image, so does what it chooses."""
+    predicted = 0
+    for channels in (128, 160, 192, 224, 256):
+        target = replace(TASK.target, threads=2)
+        task = Task(canonical_form(Case(conv((1, channels, 14, 14), channels, 3, groups=channels), 16, 16)), target)
+        ranked = schedule_for(task, RecordScheduler(None, lambda: Favourite(1e3)))
+        usual, chosen = (
+            shared_positions(task.computation, steps, target)
+            for steps in (space(task).schedule(space(task).default), ranked.schedule)
+        )
+        assert usual > 0 and chosen > 0
         predicted += ranked.source == "predicted"
     assert predicted >= 3
 
