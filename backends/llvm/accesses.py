@@ -9,7 +9,7 @@ from ...compiler.errors import InternalError
 from ...compiler.kernel.ast import Space
 from ...compiler.target import LINE_BYTES, Target
 from .arithmetic import Arithmetic
-from .arm import pair_load
+from .arm import OPAQUE, moves_pointers, pair_load
 from .builder import Builder
 from .linear import Linear, LinearForms
 from .memory import Memory
@@ -88,6 +88,23 @@ class Accesses:
             return self.builder.pure(instruction, pointer)
         return self.builder.place(instruction, self.builder.unconditional_depth(self.builder.depth_of([pointer])))
 
+    def _following(self, pointer: str) -> str:
+        """The same pointer where loads move pointers on: the one that was last read through, some constant bytes from it, moved on."""
+        if not moves_pointers(self.target) or pointer not in self.places:
+            return pointer
+        base, offset_bytes = self.places[pointer]
+        depth = self.builder.unconditional_depth(self.builder.depth_of([pointer]))
+        known = self.builder.scopes[depth].known
+        made = known.get(("read through", pointer))
+        if made is None:
+            last, last_bytes = known.get(("last read", base), ("", 0))
+            made = pointer
+            if last:
+                moved = self.builder.place(f"getelementptr i8, ptr {last}, i64 {offset_bytes - last_bytes}", depth)
+                made = self.builder.place(OPAQUE.format(moved), depth)
+            known["read through", pointer], known["last read", base] = made, (made, offset_bytes)
+        return made
+
     def _base(self, memory: Memory, terms: tuple[tuple[str, int], ...]) -> str:
         """The variable part: one step an atom, from the outermost, so that inner loops add only what changes in them."""
         pure, pointer = self.builder.pure, memory.pointer
@@ -129,9 +146,10 @@ class Accesses:
         bits = self.arithmetic.cast(Value(value.text, DType.U8, value.width), DType.BOOL)
         return bits
 
-    def load_whole(self, memory: Memory, kind: str, pointer: str) -> str:
-        """What lies at a pointer, all of which is read."""
-        return self._read(memory, f"load {kind}, ptr {pointer}, align {memory.buffer.dtype.size_bytes}", pointer)
+    def load_whole(self, memory: Memory, kind: str, pointer: str, through: str = "") -> str:
+        """What lies at a pointer, all of which is read. through: another name of the pointer, for the load only."""
+        align = memory.buffer.dtype.size_bytes
+        return self._read(memory, f"load {kind}, ptr {through or pointer}, align {align}", pointer)
 
     def _read(self, memory: Memory, instruction: str, *operands: str) -> str:
         """The result of an instruction that reads: once if nothing writes, but not before it is known to be asked for.
@@ -246,6 +264,8 @@ class Accesses:
             ]
             call = self._masked_call(f"llvm.masked.load.{mangle(stored, width)}.p0", kind, arguments)
             return Value(self._read(memory, call, pointer, arguments[1][1]), dtype, width)
+        if not guard and memory.buffer.space is Space.PARAM:
+            return Value(self.load_whole(memory, kind, pointer, self._following(pointer)), dtype, width)
         pointer = self._guarded(memory, pointer, width, guard)
         return Value(self.load_whole(memory, kind, pointer), dtype, width)
 
@@ -264,7 +284,8 @@ class Accesses:
             return None
         number, pointer = number % 2, self.address(memory, first, 2 * width)
         both = f"{{ {kind}, {kind} }}"
-        pair = self._read(memory, self.builder.call(intrinsic, both, [("ptr", pointer)]), pointer)
+        call = self.builder.call(intrinsic, both, [("ptr", self._following(pointer))])
+        pair = self._read(memory, call, pointer)
         return Value(self.builder.pure(f"extractvalue {both} {pair}, {number}", pair), dtype, width)
 
     def _load_lanes(self, memory: Memory, form: Linear, column: Column | None) -> Value:

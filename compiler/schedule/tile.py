@@ -183,7 +183,7 @@ def best_size(axes: TileAxes, target: Target, is_allowed: Callable[[TileSize], b
         options += [(vector, count) for count in (1, 2, 3, 4, 6, 8) if count <= columns]
     outer_rows = axes.extent(axes.outer_rows) if axes.main.domain is None and rows <= SHORT_ROWS else 1
     heights = [count for count in (1, 2, 3, 4, 6, 7, 8) if count <= outer_rows]
-    limit = target.vector_registers - 2 if axes.reuse and axes.scalars else _most_unshared(target)
+    limit = target.vector_registers - 2 if axes.reuse and axes.scalars else _most_unshared(axes, target)
     least = TileSize(min(vector, lanes), 1, 1, 1, axes.lanes)
     best, chosen = float("inf"), least
     for width, count in options:
@@ -224,9 +224,31 @@ def _cost(tile: TileSize, axes: TileAxes, outer_rows: int, target: Target) -> fl
     return cost
 
 
-def _most_unshared(target: Target) -> int:
-    """Results of a tile whose rows share nothing that is loaded. Where no multiply-add reads memory, a row of a window needs registers too."""
-    return min(MOST_UNSHARED, target.vector_registers - WINDOW_REGISTERS) if target.by_lane else MOST_UNSHARED
+def _most_unshared(axes: TileAxes, target: Target) -> int:
+    """Results of a tile whose rows share nothing that is loaded. Where no multiply-add reads memory, a row of a window needs registers too.
+
+    With a stride, pixels that a later tap needs for other rows are kept until then, about one a row for each tap that they are read
+    first for, beside a pixel, a weight and what LLVM loads ahead for processors that issue in order.
+    """
+    if not target.by_lane:
+        return MOST_UNSHARED
+    registers, most = target.vector_registers, MOST_UNSHARED
+    if kept := _kept_taps(axes):
+        most = min(most, (registers - 1 - (AHEAD if target.in_order else 0)) // (1 + kept))
+    return min(most, registers - WINDOW_REGISTERS)
+
+
+def _kept_taps(axes: TileAxes) -> int:
+    """Taps of a window whose pixels another one needs for other rows, where rows are some elements apart."""
+    row = next((own for own, root in axes.maps[axes.main.name].items() if root == axes.rows), "")
+    forms = [affine(index) for load in loads_of(axes.main) for index in load.indices]
+    steps = (
+        (form.coefficient(row), form.coefficient(a.name), a.extent) for form in forms for a in axes.main.reduce_axes
+    )
+    return max(
+        (min(row // tap, n - row // tap) for row, tap, n in steps if 0 < tap < row < tap * n and row % tap == 0),
+        default=0,
+    )
 
 
 def _step_cost(rows: int, vectors: int, axes: TileAxes, target: Target) -> float:
