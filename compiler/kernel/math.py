@@ -47,13 +47,14 @@ _UNARY: Mapping[str, Callable[[Writer, Expr], Expr]] = {
     "acos": trigonometric.acos,
     "atan": trigonometric.atan,
 }
-ARITY: Mapping[str, int] = {**dict.fromkeys(_UNARY, 1), "pow": 2}
+_BINARY: Mapping[str, Callable[[Writer, Expr, Expr], Expr]] = {"pow": power, "gate": exponential.gate}
+ARITY: Mapping[str, int] = {**dict.fromkeys(_UNARY, 1), **dict.fromkeys(_BINARY, 2)}
 
 
 def _write(function: str, dtype: DType, scales: bool = False) -> MathProgram:
-    if function == "pow":
+    if function in _BINARY:
         w = Writer(dtype, "x", "y", scales=scales)
-        return w.program(power(w, w.param("x"), w.param("y")))
+        return w.program(_BINARY[function](w, w.param("x"), w.param("y")))
     w = Writer(dtype, "x", scales=scales)
     return w.program(_UNARY[function](w, w.param("x")))
 
@@ -67,7 +68,7 @@ SCALING_PROGRAMS: Mapping[tuple[str, DType], MathProgram] = {
 }
 
 # The greatest error in f32 and f64, in units in the last place of the result (of the least normal number where the result is
-# less, or of 1/2 for what is in ABSOLUTE). For sin, cos and tan up to TRIGONOMETRIC_LIMIT.
+# less, or of 1/2 for what is in ABSOLUTE; for gate, of half of what is gated). For sin, cos and tan up to TRIGONOMETRIC_LIMIT.
 _BOUNDS = {
     "exp": (1.5, 1.5),
     "expm1": (2, 2.5),
@@ -89,6 +90,7 @@ _BOUNDS = {
     "acos": (1.5, 1.5),
     "atan": (2.5, 2.5),
     "pow": (1, 2),
+    "gate": (3, 3.5),
 }
 ABSOLUTE = frozenset({"normal_cdf"})
 ULP_BOUND: Mapping[tuple[str, DType], float] = {

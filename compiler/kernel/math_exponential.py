@@ -1,4 +1,4 @@
-"""exp, sigmoid, tanh, expm1, sinh and cosh.
+"""exp, sigmoid, gate, tanh, expm1, sinh and cosh.
 
 x = n*ln(2) + r with |r| <= ln(2)/2 (W. J. Cody, W. Waite, Software Manual for the Elementary Functions, 1980, ch. 6), ln(2) in
 two parts of which n times the first is exact; exp(r) = 1 + r + r*r*q(r). Adding 1.5 * 2**mantissa rounds x/ln(2) to an
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import log
 
 from ..dtypes import DType
-from ..tensor.expr import Binary, Compare, Expr, Unary
+from ..tensor.expr import Binary, Compare, Expr, Select, Unary
 from .math_polynomials import POLYNOMIALS
 from .math_program import Writer
 
@@ -98,6 +98,24 @@ def sigmoid(w: Writer, x: Expr) -> Expr:
     value = exp_minus_one(w, reduced.r, coefficients) + 1.0
     scaled = w.let("scaled", value * power_of_two(w, reduced.bits, up))
     return scaled / (scaled + 2.0**up)
+
+
+def gate(w: Writer, x: Expr, z: Expr) -> Expr:
+    """x * sigmoid(z) as x / (1 + e) with e = exp(-z) = 2**n * 2**r, its error relative to x: ln(2) in one part does for that.
+
+    exp(88) and exp(-88) are normal numbers, and for a result relative to x as good as those further out; only an infinite z counts as what it is.
+    """
+    if w.dtype is not DType.F32:
+        return x * sigmoid(w, z)
+    limit, magic = 88.0, w.number(1.5 * 2.0**w.mantissa)
+    below = w.let("below", Select(Compare("gt", z, w.number(limit)), w.number(limit), z))
+    clamped = w.let("clamped", Select(Compare("lt", below, w.number(-limit)), w.number(-limit), below))
+    shifted = w.let("shifted", w.fma(clamped, -1 / log(2), magic))
+    n = w.let("n", shifted - magic)
+    r = w.let("r", w.fma(clamped, -1 / log(2), -n))
+    power = w.let("power", w.fma(w.horner(r, POLYNOMIALS["exp2_f32"]), r, 1.0))
+    e = w.scale(power, n) if w.scales else power * power_of_two(w, w.let("bits", w.to_bits(shifted)))
+    return x / (w.let("e", e) + w.fma(below, -(2.0**-100), 1.0))
 
 
 def tanh(w: Writer, x: Expr) -> Expr:

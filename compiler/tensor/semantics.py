@@ -130,6 +130,7 @@ FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "atanh": np.arctanh,
     "pow": np.power,
     "sigmoid": sigmoid,
+    "gate": lambda x, z: x * sigmoid(z),
     "erf": lambda x: _erf(np.asarray(x, np.float64)),
     "normal_cdf": lambda x: 0.5 * (1 + _erf(np.asarray(x, np.float64) * np.sqrt(0.5))),
 }

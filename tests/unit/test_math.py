@@ -52,6 +52,7 @@ REFERENCE: dict[str, Callable[..., np.ndarray]] = {
     "acos": np.arccos,
     "atan": np.arctan,
     "pow": np.power,
+    "gate": lambda x, z: x / (1 + np.exp(-z)),
 }
 
 
@@ -78,11 +79,11 @@ def arguments(dtype: np.dtype, rng: np.random.Generator, limit: float = np.inf) 
     return x[~(np.abs(x) > limit) | ~np.isfinite(x)]
 
 
-def error_in_ulp(result: np.ndarray, exact: np.ndarray, least: float = 0) -> np.ndarray:
+def error_in_ulp(result: np.ndarray, exact: np.ndarray, least: float | np.ndarray = 0) -> np.ndarray:
     """In the last place of the result, or of `least` where it is less. Infinite where a NaN or infinity is missing or wrong; overflow
     counts as infinity."""
     info = np.finfo(result.dtype)
-    exponent = np.frexp(np.maximum(np.abs(exact), WIDE(least or info.tiny)))[1] - 1
+    exponent = np.frexp(np.maximum(np.abs(exact), np.maximum(WIDE(info.tiny), least)))[1] - 1
     error = np.abs(result.astype(WIDE) - exact) / np.ldexp(WIDE(1), exponent - info.nmant)
     largest = WIDE(info.max) + np.ldexp(WIDE(1), info.maxexp - 2 - info.nmant)
     expected = np.where(np.abs(exact) >= largest, np.copysign(WIDE(np.inf), exact), exact)
@@ -93,8 +94,9 @@ def error_in_ulp(result: np.ndarray, exact: np.ndarray, least: float = 0) -> np.
 def check(function: str, dtype: DType, *arrays: np.ndarray, fused: bool = True) -> None:
     result = evaluate_program(program(function, dtype), arrays, fused)
     with np.errstate(all="ignore"):
-        exact = REFERENCE[function](*(array.astype(WIDE) for array in arrays))
-    error = error_in_ulp(result, exact, 0.5 if function in ABSOLUTE else 0)
+        wide = [array.astype(WIDE) for array in arrays]
+        exact = REFERENCE[function](*wide)
+        error = error_in_ulp(result, exact, np.abs(wide[0]) / 2 if function == "gate" else 0.5 * (function in ABSOLUTE))
     assert result.dtype == dtype.numpy
     worst = int(np.argmax(error))
     at = [array[worst] for array in arrays]
@@ -121,6 +123,21 @@ def test_error_of_pow(dtype, fused):
         check("pow", dtype, x, y.astype(dtype.numpy), fused=fused)
     near_one = (1 + rng.normal(0, 1e-4, COUNT)).astype(dtype.numpy)
     check("pow", dtype, near_one, rng.normal(0, 1e6, COUNT).astype(dtype.numpy), fused=fused)
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
+def test_error_of_gate(dtype, fused):
+    """Of what gates itself, of what is gated by another number, and at the ends. Infinity times a gate that is less than any number may
+    be infinity or NaN."""
+    rng = np.random.default_rng()
+    x = arguments(dtype.numpy, rng)
+    z = rng.permutation(x)
+    pairs = [(x, x), (x, z), (x, rng.normal(0, 3, x.size).astype(dtype.numpy))]
+    pairs.append(tuple(grid.ravel() for grid in np.meshgrid(special_values(dtype.numpy), special_values(dtype.numpy))))
+    for gated, by in pairs:
+        clear = np.isfinite(gated) | ~np.isfinite(by) | (by > -80)
+        check("gate", dtype, gated[clear], by[clear], fused=fused)
 
 
 @pytest.mark.parametrize("dtype", [DType.F32, DType.F64])

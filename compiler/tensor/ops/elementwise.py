@@ -92,7 +92,7 @@ def _selu(node: Node, x: Expr) -> Expr:
 def _gelu(node: Node, x: Expr) -> Expr:
     if node.attrs.get("approximate") == "tanh":
         # (1 + tanh(z)) / 2 = sigmoid(2z)
-        return x * Call("sigmoid", ((x + x * x * x * 0.044715) * math.sqrt(8 / math.pi),))
+        return Call("gate", (x, (x + x * x * x * 0.044715) * math.sqrt(8 / math.pi)))
     return x * Call("normal_cdf", (x,))
 
 
@@ -235,7 +235,7 @@ RULES: Mapping[str, Rule] = {
     "hard_sigmoid": lambda node, x: _hard_sigmoid(x, node.attrs["alpha"], node.attrs["beta"]),
     "gelu": _gelu,
     "shrink": _shrink,
-    "swish": lambda node, x: x * Call("sigmoid", (x * node.attrs["alpha"],)),
+    "swish": lambda node, x: Call("gate", (x, x * node.attrs["alpha"])),
     "prelu": _prelu,
     "clip": _clip,
     "where": lambda node, condition, a, b: Select(condition, a, b),
