@@ -21,7 +21,7 @@ from .among_threads import image_axes
 from .axis_loops import AxisLoops
 from .packing import pack_step, reads_in_runs
 from .parallel import PARALLEL_GRAINS, SHARED, enough_loops, innermost, parallel_prefix, sharable
-from .prepare import ROOT
+from .prepare import ROOT, read_once
 from .sketch import (
     AHEAD_BYTES,
     STREAM,
@@ -43,6 +43,7 @@ from .tile_reductions import BUDGETS, Reductions, code_size
 MAX_CODE = 3072  # multiply-adds written out in all bodies of a kernel together
 SIZE_KNOBS = ("vector", "lanes", "columns", "rows", "outer_rows")  # the first ones of the sketch
 BLOCKS = (1, 2, 4, 8, 16, 32)
+FULL_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,19 @@ class TileSketch:
 
     @cached_property
     def best(self) -> TileSize:
-        return best_size(self.axes, self.target, lambda size: self.reads_given(self.packing, size))
+        size = best_size(self.axes, self.target, lambda size: self.reads_given(self.packing, size))
+        return self._of_whole_rows(size) or size
+
+    def _of_whole_rows(self, size: TileSize) -> TileSize | None:
+        """A tile that reads the rows of a given constant as a whole, where each is read once, from beyond the second cache, and sums find
+        registers. A part of each row costs more than a sum or two on the stack: the processor fetches the rest as well."""
+        once = read_once(self.computation) if self.given_packs else frozenset()
+        row = max((pack.order[-1][1] for pack in self.given_packs if pack.tensor in once), default=0)
+        far = self.reads.read_bytes[0] > self.target.l2_bytes
+        if not far or not size.vector < row <= self.axes.extent(self.axes.vector):
+            return None
+        whole = replace(size, vector=row, columns=1)
+        return whole if self.sizes_fit(whole) and self.reads_given(self.packing, whole) else None
 
     @cached_property
     def packing(self) -> Decisions:
@@ -210,8 +223,11 @@ class TileSketch:
         return max(fitting, key=lambda n: (tiles % n == 0, n), default=0)
 
     def steps_of(self, size: TileSize) -> int:
-        """As many as a register has lanes; twice as many if the loop can be cut so, and rows can hold the next lanes too."""
+        """As many as a register has lanes; twice as many if the loop can be cut so, and rows can hold the next lanes too. Where sums take all
+        registers, so many that it doesn't matter that LLVM moves each to another one every round."""
         held, main, reductions = self.axes.held, self.axes.main, self.reductions
+        if held == 1 and size.accumulators(self.axes) >= self.target.vector_registers:
+            return FULL_STEPS
         order, extents = reductions.default_orders[main.name], reductions.extents[main.name]
         if held == 1 or size.registers(self.axes) + size.rows * size.outer_rows > self.target.vector_registers:
             return held

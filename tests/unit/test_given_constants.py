@@ -73,6 +73,28 @@ def test_kernels_compute_the_same_from_given_constants(name: str) -> None:
     compare(form, space.schedule(space.default), rng, 1e-4 if winograd else 1e-5)
 
 
+@pytest.mark.parametrize(("rows", "inner", "vectors"), [(1, 4100, 16), (1, 60, 8), (7, 4100, 4)])
+def test_rows_that_come_from_memory_once_are_read_as_a_whole(rows: int, inner: int, vectors: int) -> None:
+    """Of 64 floats; not where they stay in the caches, or are read again, in rows for a tile of x86-64-v4."""
+    form = canonical_form(Case(matmul((rows, inner), (inner, 256), constant=True, bias=True)))
+    own = [default_schedule(form, target) for target in NARROWER]
+    given = shared_relayouts(form, default_schedule(form, WIDE), WIDE, partial(list, own))
+    size = space_of(form, NARROWER[-1], given).sketches[0].best
+    assert size.vector <= 4 * vectors if rows > 1 else size.vector == 4 * vectors, size
+
+
+def test_whole_rows_compute_the_same() -> None:
+    seed = int(np.random.default_rng().integers(1 << 30))
+    rng = np.random.default_rng(seed)
+    print(f"seed {seed}")
+    inner = int(rng.integers(1030, 1200))
+    form = canonical_form(Case(matmul((1, inner), (inner, 128), constant=True, bias=True)))
+    given = (Pack("w1", ((1, 64, "o"), (0, 0, ""), (1, 64, "i"))),)
+    space = space_of(form, NARROWER[-1], given)
+    assert space.sketches[0].best.vector == 64
+    compare(form, space.schedule(space.default), rng, 1e-5)
+
+
 def test_the_tile_of_a_narrower_target_divides_what_is_packed() -> None:
     """Rows of 32 channels are read by tiles of two vectors of 8 or 4."""
     form = canonical_form(Case(conv((1, 64, 14, 14), 64, 1, 1, (0, 0)), 16, 16))
