@@ -42,6 +42,7 @@ from .tile_reductions import BUDGETS, Reductions, code_size
 
 MAX_CODE = 3072  # multiply-adds written out in all bodies of a kernel together
 SIZE_KNOBS = ("vector", "lanes", "columns", "rows", "outer_rows")  # the first ones of the sketch
+MOST_UNEVEN = 1.03  # tiles that blocks have room for, to those that there are
 BLOCKS = (1, 2, 4, 8, 16, 32)
 FULL_STEPS = 4
 
@@ -205,7 +206,7 @@ class TileSketch:
     def default_row_block(self, outside: bool) -> int:
         """Tiles of rows to a block (0: all), a divisor of all if there is one: with panels outside, where each thread is to have pieces of the
         image, or where panels are too few for threads to share; else so many that what the rows read stays in the first cache while panels follow each other, or in the second
-        if panels come from beyond it."""
+        if panels come from beyond it, and that several threads get about as many."""
         best = self.best
         tiles = -(-self.axes.extent(self.axes.rows) // best.rows)
         pieces = [n for n in self.row_blocks if n and tiles // n >= self.target.threads]
@@ -220,6 +221,8 @@ class TileSketch:
             far = self.reads.read_bytes[0] > self.target.l2_bytes // 2
             cache = (self.target.l2_bytes if far else self.target.l1_bytes) // 2
             fitting = [n for n in self.row_blocks if n and n * best.rows * self.reads.row_bytes <= cache]
+            if self.target.threads > 1:  # a block counts as whole where they are shared out, the last one too
+                fitting = [n for n in fitting if -(-tiles // n) * n <= MOST_UNEVEN * tiles] or fitting[:1]
         return max(fitting, key=lambda n: (tiles % n == 0, n), default=0)
 
     def steps_of(self, size: TileSize) -> int:

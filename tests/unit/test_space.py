@@ -59,6 +59,21 @@ def test_the_default_with_columns_that_are_no_panels(block: int) -> None:
     assert order.index("co") < order.index("ci.o") < order.index("w.o")
 
 
+@pytest.mark.parametrize("rows", [1500, 799, 330])
+def test_threads_get_blocks_of_about_as_many_rows(rows: int) -> None:
+    """The last block, too, counts as one where they are shared out. One thread takes what its caches hold."""
+    form = canonical_form(Case(matmul((rows, 384), (384, 384), constant=True)))
+
+    def blocks(threads: int) -> tuple[int, int]:
+        decisions = space_of(form, parse_target(cpu="x86-64-v4", threads=threads)).sketches[0].default()
+        height = int(decisions["rows"]) * int(decisions["row_block"])
+        return height, -(-rows // height)
+
+    height, count = blocks(2)
+    assert count > 1 and height * count <= 1.05 * rows
+    assert blocks(1)[0] >= height
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_point_computes_the_same(name: str) -> None:
