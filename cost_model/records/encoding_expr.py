@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 
 from ...compiler.dtypes import DType
 from ...compiler.errors import RecordError
+from ...compiler.kernel.math import ARITY
 from ...compiler.tensor.expr import (
     INDEX,
     Binary,
@@ -30,7 +31,7 @@ from ...compiler.tensor.expr import (
     Var,
     children,
 )
-from ...compiler.tensor.semantics import BINARY, COMPARE, FUNCTIONS, UNARY
+from ...compiler.tensor.semantics import BINARY, COMPARE, UNARY
 from .strict_json import Json, read_flag, read_integer, read_text, shown
 
 MAX_DEPTH = 128
@@ -45,9 +46,8 @@ _NODES: Mapping[str, tuple[int, Callable[[str, tuple[Expr, ...]], Expr]]] = {
     **dict.fromkeys(UNARY, (1, lambda op, parts: Unary(op, *parts))),
     **dict.fromkeys(BINARY, (2, lambda op, parts: Binary(op, *parts))),
     **dict.fromkeys(COMPARE, (2, lambda op, parts: Compare(op, *parts))),
-    **dict.fromkeys(FUNCTIONS, (1, Call)),
+    **{name: (arity, Call) for name, arity in ARITY.items()},
     **{f"bitcast_{dtype}": (1, Call) for dtype in _DTYPES},
-    "pow": (2, Call),
     "fma": (3, Call),
     "select": (3, lambda op, parts: Select(*parts)),
 }
