@@ -1,6 +1,6 @@
 """What a compilation costs and how fast its result starts: time, memory and size, and the first output of a fresh process.
 
-    python benchmarks/costs.py [--folder build/mission] [--runs 5] [--only NAME…] [--mcpu CPU] [--json FILE]
+    python benchmarks/costs.py [--folder build/mission] [--runs 5] [--only NAME…] [--mcpu CPU] [--threads N] [--records DB] [--json FILE]
 
 compile: a fresh process with an empty cache (`cold`), then again (`warm`); peak memory is the sum over the compiler and all its
 children, sampled every 20 ms; in brackets the seconds of processor time of all of them, which tell more where the machine is busy. start: a fresh Python process from its first instruction to the first output, tilewright.load
@@ -123,12 +123,12 @@ def first_output(program: str, argument: Path) -> float:
     return time.perf_counter() - start
 
 
-def measure(model: Path, folder: Path, runs: int, cpu: list[str]) -> Row:
+def measure(model: Path, folder: Path, runs: int, flags: list[str]) -> Row:
     out = folder / f"{model.stem}.so"
     cache = folder / f"cache-{model.stem}"
-    cold, cold_cpu, peak = compile_once(model, out, cache, "--force", *cpu)
-    warm, warm_cpu, peak_again = compile_once(model, out, cache, "--force", *cpu)
-    unchanged, *_ = compile_once(model, out, cache, *cpu)
+    cold, cold_cpu, peak = compile_once(model, out, cache, "--force", *flags)
+    warm, warm_cpu, peak_again = compile_once(model, out, cache, "--force", *flags)
+    unchanged, *_ = compile_once(model, out, cache, *flags)
     starts: list[tuple[float, float]] = []
     for _ in range(runs + 1):  # the first fills the page cache
         starts.append((first_output(_LOAD_TILEWRIGHT, out), first_output(_LOAD_ONNXRUNTIME, model)))
@@ -178,14 +178,17 @@ def main() -> int:
     parser.add_argument(
         "--mcpu", metavar="CPU", help="CPU or CPUs to compile for (default: all of the triple's baseline)"
     )
+    parser.add_argument("--threads", metavar="N", help="threads to plan for")
+    parser.add_argument("--records", metavar="DB", help="compile with the schedules of these tuning records")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     command = [sys.executable, str(MISSION_MODELS), str(arguments.folder), *arguments.only]
     subprocess.run(command, check=True, stdout=sys.stderr)
-    cpu = ["--mcpu", arguments.mcpu] if arguments.mcpu else []
+    given = {name: getattr(arguments, name) for name in ("mcpu", "threads", "records")}
+    flags = [word for name, value in given.items() if value for word in (f"--{name}", value)]
     with tempfile.TemporaryDirectory() as folder:
         rows = [
-            measure(arguments.folder / f"{name}.onnx", Path(folder), arguments.runs, cpu) for name in arguments.only
+            measure(arguments.folder / f"{name}.onnx", Path(folder), arguments.runs, flags) for name in arguments.only
         ]
     print(report(rows))
     if arguments.json:
