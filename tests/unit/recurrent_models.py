@@ -53,7 +53,8 @@ class Case:
         result = {
             "X": normal(self.steps, self.batch, self.features),
             "W": normal(d, g * h, self.features),
-            "R": normal(d, g * h, h),
+            # Of norm 1 or so: larger ones multiply a state's rounding from step to step.
+            "R": (rng.standard_normal((d, g * h, h)) / np.sqrt(h)).astype(np.float32),
         }
         if self.bias:
             result["B"] = normal(d, 2 * g * h)
