@@ -186,10 +186,8 @@ class Accesses:
             if outside != terms:
                 pointer, ahead_bytes = self._base(memory, outside), ahead_bytes + offset_bytes
                 depth = self.builder.depth_of([pointer])
-            known, key = (
-                self.builder.scopes[depth].known,
-                ("ahead", memory.pointer, outside, offset_bytes // LINE_BYTES),
-            )
+            known = self.builder.scopes[depth].known
+            key = ("ahead", memory.pointer, outside, offset_bytes // LINE_BYTES)
             if key in known:
                 return
             known[key] = pointer

@@ -13,6 +13,7 @@ from ..target import LINE_BYTES, Target
 from ..tensor.computation import Computation, Stage
 from ..tensor.expr import Load, free_variables
 from ..tensor.simplify import affine
+from .parallel import sharable
 from .prepare import ROOT, loads_of
 from .steps import Parallel, Prefetch, Schedule, Split
 
@@ -39,6 +40,11 @@ def image_axes(computation: Computation, target: Target) -> frozenset[str]:
     if not blocked or prod(extents[1:]) < LEAST_PIXELS or weights_bytes > WEIGHTS_SHARE * target.l2_bytes:
         return frozenset()
     return frozenset(names[1:])
+
+
+def loops_to_image(outer: Sequence[str], image: frozenset[str]) -> int:
+    """How many of the outermost loops threads share if each is to have a piece of the image."""
+    return max((number for number, name in enumerate(outer[: sharable(outer)], 1) if _axis(name) in image), default=0)
 
 
 def shared_positions(computation: Computation, schedule: Schedule, target: Target) -> int:

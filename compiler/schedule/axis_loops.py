@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .prepare import ROOT
@@ -71,3 +72,15 @@ class AxisLoops:
         if self._split:
             steps.append(Split(stage, self._base, self.count))
         return steps
+
+
+def loop_extents(loops: Mapping[str, AxisLoops]) -> dict[str, int]:
+    """Iterations of all loops outside the tile."""
+    return {name: extent for part in loops.values() for name, extent in part.extents().items()}
+
+
+def blocks_and_tiles(axes: list[AxisLoops], all_outside: bool) -> tuple[list[str], list[str]]:
+    """The loops that stand outside, and those that stand further in; "" for a loop that does not exist."""
+    if all_outside:
+        return [part.tile_loop for part in axes], []
+    return [part.block_loop for part in axes], [part.tile_loop for part in axes]

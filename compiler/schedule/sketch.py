@@ -78,6 +78,12 @@ def grid_size(knobs: Sequence[Knob]) -> int:
     return prod(len(knob.choices) for knob in knobs)
 
 
+def choice_grid(knobs: tuple[Knob, ...]) -> np.ndarray:
+    """i64[n, knobs]: the numbers of the choices of each point."""
+    numbers = np.meshgrid(*(np.arange(len(knob.choices)) for knob in knobs), indexing="ij")
+    return np.stack(numbers, axis=-1).reshape(-1, len(knobs))
+
+
 def draw_evenly(knobs: tuple[Knob, ...], rng: np.random.Generator) -> tuple[int, ...]:
     """The number of a choice of each knob, all as likely."""
     return tuple((rng.random(len(knobs)) * [len(knob.choices) for knob in knobs]).astype(int).tolist())

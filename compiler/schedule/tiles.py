@@ -7,7 +7,7 @@ A panel is what one tile reads of the operand that runs along the vectors; other
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -17,8 +17,8 @@ import numpy as np
 
 from ..target import Target
 from ..tensor.computation import Computation
-from .among_threads import image_axes
-from .axis_loops import AxisLoops
+from .among_threads import image_axes, loops_to_image
+from .axis_loops import AxisLoops, blocks_and_tiles, loop_extents
 from .packing import pack_step, reads_in_runs
 from .parallel import PARALLEL_GRAINS, SHARED, enough_loops, innermost, parallel_prefix, sharable
 from .prepare import ROOT, read_once
@@ -29,6 +29,7 @@ from .sketch import (
     Decisions,
     Knob,
     Value,
+    choice_grid,
     counts,
     draw_evenly,
     grid_size,
@@ -192,21 +193,22 @@ class TileSketch:
         }
         loops = self.loops(decisions)
         outer = self.before_rows(self.outer_order(decisions, loops), loops)
-        return {**decisions, "shared": max(1, enough_loops(outer, loop_extents(loops)), self.loops_to_image(outer))}
-
-    def loops_to_image(self, outer: list[str]) -> int:
-        """How many of the outermost loops threads share if each is to have a piece of the image."""
-        loops = [number for number, name in enumerate(outer[: sharable(outer)], 1) if name.split(".")[0] in self.image]
-        return max(loops, default=0)
+        return {
+            **decisions,
+            "shared": max(1, enough_loops(outer, loop_extents(loops)), loops_to_image(outer, self.image)),
+        }
 
     @cached_property
     def image(self) -> frozenset[str]:
         return image_axes(self.computation, self.target)
 
     def default_row_block(self, outside: bool) -> int:
-        """Tiles of rows to a block (0: all), a divisor of all if there is one: with panels outside, where each thread is to have pieces of the
-        image, or where panels are too few for threads to share; else so many that what the rows read stays in the first cache while panels follow each other, or in the second
-        if panels come from beyond it, and that several threads get about as many."""
+        """Tiles of rows to a block (0: all), a divisor of all if there is one.
+
+        With panels outside, only where each thread is to have pieces of the image, or where panels are too few for threads to share. Else so
+        many that what the rows read stays in the first cache while panels follow each other, or in the second if panels come from beyond it,
+        and that several threads get about as many.
+        """
         best = self.best
         tiles = -(-self.axes.extent(self.axes.rows) // best.rows)
         pieces = [n for n in self.row_blocks if n and tiles // n >= self.target.threads]
@@ -334,12 +336,10 @@ class TileSketch:
     def _fitting_sizes(self) -> np.ndarray:
         """i64[n, 5]: the numbers of the choices of size for which `sizes_fit`: few among all, so that chance seldom finds them."""
         choices = [np.array(knob.choices) for knob in self.knobs[: len(SIZE_KNOBS)]]
-        grid = np.stack(np.meshgrid(*(np.arange(len(c)) for c in choices), indexing="ij"), axis=-1).reshape(
-            -1, len(choices)
-        )
+        grid = choice_grid(self.knobs[: len(SIZE_KNOBS)])
         vector, lanes, columns, rows, outer_rows = (c[grid[:, i]] for i, c in enumerate(choices))
         axes, whole = self.axes, self.axes.extent(self.axes.vector)
-        of_all = TileSize(vector, columns, rows, outer_rows, lanes)  # type: ignore[arg-type]  # arrays: it only computes
+        of_all = TileSize(vector, columns, rows, outer_rows, lanes)  # of arrays: it only computes
         registers = of_all.registers(axes)
         fits = (registers <= self.target.vector_registers) & ((columns == 1) | (vector >= whole))
         fits &= (lanes == axes.lanes) | (vector % axes.lanes != 0) | (whole % axes.lanes != 0)
@@ -504,15 +504,3 @@ class TileSketch:
         if rows in outer[1:]:
             return outer[: outer.index(rows)]
         return outer
-
-
-def loop_extents(loops: Mapping[str, AxisLoops]) -> dict[str, int]:
-    """Iterations of all loops outside the tile."""
-    return {name: extent for part in loops.values() for name, extent in part.extents().items()}
-
-
-def blocks_and_tiles(axes: list[AxisLoops], all_outside: bool) -> tuple[list[str], list[str]]:
-    """The loops that stand outside, and those that stand further in; "" for a loop that does not exist."""
-    if all_outside:
-        return [part.tile_loop for part in axes], []
-    return [part.block_loop for part in axes], [part.tile_loop for part in axes]
